@@ -1,0 +1,122 @@
+"""What a reader must know before trusting the numbers; printed with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from distbench.analysis.collect import Run
+from distbench.analysis.statistics import LEAST_SAMPLES
+
+LEAST_BACKWARD_RATIO = 1.5  # a true backward pass costs about twice the forward pass
+INSTRUMENTS = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE")
+
+
+class Check(NamedTuple):
+    """One finding: `level` is 'invalid' (show no headline), 'suspect' or 'note'."""
+
+    level: str
+    text: str
+
+
+def check_run(run: Run, summary: pd.DataFrame) -> list[Check]:
+    """Every finding about a run, the gravest first."""
+    found = [
+        *_completeness(run),
+        *_proofs(run),
+        *_backward(run, summary),
+        *_samples(summary),
+        *_oversubscription(run),
+        *_instruments(run),
+        *_labels(run),
+    ]
+    order = {"invalid": 0, "suspect": 1, "note": 2}
+    return sorted(found, key=lambda check: order[check.level])
+
+
+def _completeness(run: Run) -> Iterator[Check]:
+    for reason in run.incomplete:
+        yield Check("invalid", f"INCOMPLETE: {reason}")
+    for problem in run.problems:
+        yield Check("invalid", f"record left out: {problem}")
+
+
+def _proofs(run: Run) -> Iterator[Check]:
+    for records in run.ranks:
+        if records.preflight is None:
+            yield Check("invalid", f"rank {records.rank} has no preflight: its work is not proven")
+        elif records.final is None:
+            yield Check("invalid", f"rank {records.rank} was not checked after its last block")
+
+
+def _backward(run: Run, summary: pd.DataFrame) -> Iterator[Check]:
+    medians = summary.set_index("phase")["step_s"]
+    if not {"forward", "forward_backward"} <= set(medians.index):
+        return
+    network = run.config.network()
+    flop_ratio = network.forward_backward_flops / network.forward_flops
+    ratio = medians["forward_backward"] / medians["forward"]
+    text = f"forward_backward takes {ratio:.2f} × forward; by FLOPs it is {flop_ratio:.2f} ×"
+    if ratio < LEAST_BACKWARD_RATIO:
+        yield Check("suspect", f"{text}. Was the backward pass left out? Do not quote these numbers")
+    else:
+        yield Check("note", text)
+
+
+def _samples(summary: pd.DataFrame) -> Iterator[Check]:
+    few = summary[summary["samples"] < LEAST_SAMPLES]
+    if len(few):
+        yield Check(
+            "note",
+            f"no 95 % interval for {', '.join(few['phase'])}: fewer than {LEAST_SAMPLES} blocks; "
+            f"run with --blocks {LEAST_SAMPLES} or more",
+        )
+
+
+def _oversubscription(run: Run) -> Iterator[Check]:
+    machines = pd.DataFrame(
+        [
+            {
+                "host": item["host"],
+                "threads": item["device"]["threads"],
+                "cores": item["cores_allowed"] * (item["local_size"] if _is_bound(item) else 1),
+            }
+            for item in run.manifest.get("ranks", [])
+            if item["device"]["kind"] == "CPU"
+        ]
+    )
+    if machines.empty:
+        return
+    for host, ranks in machines.groupby("host"):
+        threads, cores = ranks["threads"].sum(), ranks["cores"].max()
+        if threads > cores:
+            yield Check(
+                "suspect",
+                f"{threads} threads on {cores} cores of {host}: ranks wait for each other's cores; "
+                "start fewer ranks or lower --threads-per-rank",
+            )
+
+
+def _is_bound(machine: dict[str, object]) -> bool:
+    return str(machine["device"]["threads_reason"]).startswith("the launcher bound")  # type: ignore[index]
+
+
+def _instruments(run: Run) -> Iterator[Check]:
+    environment = run.manifest.get("environment", {})
+    for name in INSTRUMENTS:
+        if environment.get(name, "") not in ("", "0"):
+            yield Check(
+                "suspect", f"{name} was on while timing, which changes the times; unset it to measure"
+            )
+
+
+def _labels(run: Run) -> Iterator[Check]:
+    if run.device_kind == "CPU":
+        preset = f", with the preset {run.config.preset!r}" if run.config.preset == "cpu" else ""
+        yield Check("note", f"measured on CPUs, not GPUs{preset}")
+    if not run.config.is_vgg:
+        yield Check("note", f"{run.config.network_label}: a smoke run, no VGG result")
+    if run.size == 1:
+        yield Check("note", "one rank: nothing is reduced, 0 allreduces expected and executed")

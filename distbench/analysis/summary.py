@@ -1,0 +1,200 @@
+"""From the steps of all ranks to one row per phase, and to what communication costs.
+
+A job step is as long as its slowest rank: per step the maximum over the ranks. Rates come from the
+median of those, never from a mean of rates or from one rank times the size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from distbench.analysis.statistics import Interval, median_interval
+from distbench.config import PHASES
+
+NAN = float("nan")
+NANOSECONDS_PER_S = 1e9
+HEADLINE_PHASES = ("train_step", "forward_backward_allreduce")
+_JOB_STEP_KEY = ["phase", "group", "group_size", "block", "step"]
+
+
+def job_steps(steps: pd.DataFrame) -> pd.DataFrame:
+    """One row per timed step of the job that all ranks of its group have.
+
+    Columns: phase, group, group_size, block, step; `step_s` (maximum over the ranks), `skew_s`
+    (maximum minus minimum), `images` (sum over the ranks). Warm-up is left out.
+    """
+    timed = steps[~steps["warmup"].astype(bool)]
+    grouped = timed.groupby(_JOB_STEP_KEY, sort=True)
+    jobs = grouped.agg(
+        slowest_ns=("duration_ns", "max"),
+        fastest_ns=("duration_ns", "min"),
+        images=("images", "sum"),
+        ranks=("rank", "nunique"),
+    ).reset_index()
+    jobs = jobs[jobs["ranks"] == jobs["group_size"]].copy()
+    jobs["step_s"] = jobs["slowest_ns"] / NANOSECONDS_PER_S
+    jobs["skew_s"] = (jobs["slowest_ns"] - jobs["fastest_ns"]) / NANOSECONDS_PER_S
+    return jobs[[*_JOB_STEP_KEY, "step_s", "skew_s", "images"]].reset_index(drop=True)
+
+
+def summarise(steps: pd.DataFrame, grad_bytes: int) -> pd.DataFrame:
+    """One row per phase, in the ladder's order.
+
+    `step_s` is the median job step. Its 95 % interval rests on the medians of the blocks, since the
+    steps of one block are alike; `samples` says how many. `images_per_s` is images of all ranks ÷
+    `step_s`, `images_per_s_of_span` all images ÷ all time from the first start to the last end of
+    each block on its slowest rank. `algbw` and `busbw` are those of nccl-tests, for `allreduce`.
+    """
+    jobs = job_steps(steps)
+    spans = _span_s(steps)
+    rows = [
+        _summary_row(phase, jobs[jobs["phase"] == phase], spans.get(phase, NAN), grad_bytes)
+        for phase in PHASES
+        if (jobs["phase"] == phase).any()
+    ]
+    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+
+
+SUMMARY_COLUMNS = [
+    "phase",
+    "ranks",
+    "blocks",
+    "steps",
+    "step_s",
+    "step_s_low",
+    "step_s_high",
+    "samples",
+    "step_s_mean",
+    "step_s_sd",
+    "skew_s",
+    "images_per_step",
+    "images_per_s",
+    "images_per_s_low",
+    "images_per_s_high",
+    "images_per_s_per_rank",
+    "images_per_s_of_span",
+    "algbw_bytes_per_s",
+    "busbw_bytes_per_s",
+]
+
+
+def _summary_row(
+    phase: str, jobs: pd.DataFrame, span_s: float, grad_bytes: int
+) -> dict[str, object]:
+    ranks = int(jobs["group_size"].iloc[0])
+    images = int(jobs["images"].iloc[0])
+    step_s = float(jobs["step_s"].median())
+    interval = median_interval(block_medians(jobs).to_numpy())
+    computes = images > 0
+    algbw = grad_bytes / step_s if phase == "allreduce" and ranks > 1 else NAN
+    return {
+        "phase": phase,
+        "ranks": ranks,
+        "blocks": jobs["block"].nunique(),
+        "steps": len(jobs),
+        "step_s": step_s,
+        "step_s_low": interval.low,
+        "step_s_high": interval.high,
+        "samples": interval.samples,
+        "step_s_mean": float(jobs["step_s"].mean()),
+        "step_s_sd": float(jobs["step_s"].std(ddof=1)),
+        "skew_s": float(jobs["skew_s"].median()),
+        "images_per_step": images,
+        "images_per_s": images / step_s if computes else NAN,
+        "images_per_s_low": images / interval.high if computes else NAN,
+        "images_per_s_high": images / interval.low if computes else NAN,
+        "images_per_s_per_rank": images / step_s / ranks if computes else NAN,
+        "images_per_s_of_span": jobs["images"].sum() / span_s if computes else NAN,
+        "algbw_bytes_per_s": algbw,
+        "busbw_bytes_per_s": algbw * 2 * (ranks - 1) / ranks,
+    }
+
+
+def block_medians(jobs: pd.DataFrame) -> pd.Series:
+    """The median job step of each block, in seconds, by block."""
+    return jobs.groupby("block")["step_s"].median()
+
+
+def _span_s(steps: pd.DataFrame) -> dict[str, float]:
+    """Per phase the sum over its timed blocks of first start to last end, on the slowest rank."""
+    timed = steps[~steps["warmup"].astype(bool)]
+    ends = timed.assign(end_ns=timed["start_ns"] + timed["duration_ns"])
+    complete = ends.groupby(["phase", "block"]).filter(
+        lambda block: block["rank"].nunique() == block["group_size"].iloc[0]
+    )
+    per_rank = complete.groupby(["phase", "block", "rank"]).agg(
+        first=("start_ns", "min"), last=("end_ns", "max")
+    )
+    spans = (per_rank["last"] - per_rank["first"]) / NANOSECONDS_PER_S
+    longest = spans.groupby(["phase", "block"]).max()
+    return {str(name): float(total) for name, total in longest.groupby("phase").sum().items()}
+
+
+class Communication(NamedTuple):
+    """What communication costs a step, in seconds; NaN where a phase was not run.
+
+    exposed = forward_backward_allreduce − forward_backward, of the median job steps. Negative values
+    are kept: there the two phases disturb each other or noise is larger than the difference.
+    hidden = allreduce − exposed. The interval rests on the rounds' own differences.
+    """
+
+    exposed_s: float
+    exposed_interval_s: Interval
+    hidden_s: float
+    overlap: float  # 1 − exposed ÷ allreduce
+    share_of_step: float  # exposed ÷ forward_backward_allreduce
+
+
+def communication(steps: pd.DataFrame) -> Communication:
+    """Exposed and hidden communication of a run."""
+    jobs = job_steps(steps)
+    combined = _median(jobs, "forward_backward_allreduce")
+    exposed = combined - _median(jobs, "forward_backward")
+    alone = _median(jobs, "allreduce")
+    return Communication(
+        exposed_s=exposed,
+        exposed_interval_s=_difference_interval(jobs, exposed),
+        hidden_s=alone - exposed,
+        overlap=1 - exposed / alone,
+        share_of_step=exposed / combined,
+    )
+
+
+def _median(jobs: pd.DataFrame, phase: str) -> float:
+    return float(jobs.loc[jobs["phase"] == phase, "step_s"].median())
+
+
+def _difference_interval(jobs: pd.DataFrame, difference: float) -> Interval:
+    """95 % interval over the rounds; widened to hold `difference`, which is one of medians."""
+    combined = block_medians(jobs[jobs["phase"] == "forward_backward_allreduce"])
+    computed = block_medians(jobs[jobs["phase"] == "forward_backward"])
+    low, high, samples = median_interval((combined - computed).dropna().to_numpy())
+    return Interval(min(low, difference), max(high, difference), samples)
+
+
+def step_parts(steps: pd.DataFrame) -> dict[str, float]:
+    """The step's time by part, in seconds: differences of neighbouring phases' medians.
+
+    Keys: forward, backward, exposed communication, optimizer; only those whose phases were run.
+    """
+    jobs = job_steps(steps)
+    medians = {phase: _median(jobs, phase) for phase in PHASES if phase in set(jobs["phase"])}
+    ladder = (
+        ("forward", "forward", None),
+        ("backward", "forward_backward", "forward"),
+        ("exposed communication", "forward_backward_allreduce", "forward_backward"),
+        ("optimizer", "train_step", "forward_backward_allreduce"),
+    )
+    return {
+        part: medians[phase] - (medians[below] if below else 0.0)
+        for part, phase, below in ladder
+        if phase in medians and (below is None or below in medians)
+    }
+
+
+def headline_phase(summary: pd.DataFrame) -> str | None:
+    """train_step, else forward_backward_allreduce, else None."""
+    measured = set(summary["phase"])
+    return next((phase for phase in HEADLINE_PHASES if phase in measured), None)

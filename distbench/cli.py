@@ -1,0 +1,188 @@
+"""The command line: parses, calls, prints, and turns errors into exit codes. No logic of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from distbench import __version__, config
+from distbench.errors import DistbenchError, RankFailedError, UsageError
+from distbench.launchers import launched_as, without_launcher_variables
+
+# By then the launcher has ended this rank, if rank 0 failed too and told why.
+WAIT_FOR_RANK_0_S = 3.0
+EXIT_CODES = """\
+exit codes:
+  0   success
+  1   an error of distbench itself, with its traceback
+  2   a flag, variable or file holds a wrong value
+  3   the ranks hold different configurations or versions
+  4   a rank failed; what was measured until then is kept
+  6   a phase does not do its work, so that no speed is shown
+  8   this machine lacks a package, a build option or a device
+  9   the run directory exists already or cannot be written
+  10  there are no readable records to report on
+horovodrun over Gloo turns each of these into 1; the message and status.json hold the code.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    try:
+        parsed = _parse(sys.argv[1:] if arguments is None else arguments)
+        return int(parsed.action(parsed))
+    except DistbenchError as error:
+        return _tell(error)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """`run` is what no sub-command means, so that `horovodrun -np 8 python -m distbench` just runs."""
+    is_run = not arguments or (
+        arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")
+    )
+    return _parser().parse_args(["run", *arguments] if is_run else list(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="distbench",
+        description="How well does data-parallel training of VGG scale on these machines?",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"distbench {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_run(commands)
+    for name, action, text in (
+        ("collect", _collect, "read the raw records of a run again and write steps.parquet"),
+        ("report", _report, "make tables and charts of a run again from its raw records"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("directory", help="the run directory, such as results/<run id>")
+        command.set_defaults(action=action)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
+    text = "time the phases on every rank of this job (what no command means)"
+    command = commands.add_parser(
+        "run",
+        help=text,
+        description=text,
+        epilog="Each setting can also stand in the [run] table of a TOML file or in a DISTBENCH_* "
+        "variable, such as DISTBENCH_BATCH_SIZE. Flags win over variables, variables over the file, "
+        "the file over the preset.",
+    )
+    command.add_argument("--toml", metavar="FILE", help="a TOML file with settings in [run]")
+    for name, setting in config.settings().items():
+        is_switch = setting.type == "bool"
+        command.add_argument(
+            config.flag_of(name),
+            help=setting.metadata["help"],
+            **({"action": "store_const", "const": True} if is_switch else {"metavar": "VALUE"}),
+        )
+    command.set_defaults(action=_run)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    flags = {name: getattr(parsed, name) for name in config.settings()}
+    overrides = config.read_overrides(flags, os.environ, parsed.toml)
+    config.resolve(overrides, on_gpu=True)  # says what is wrong before TensorFlow is loaded
+    from distbench.worker.rank import run_rank
+
+    directory = run_rank(overrides)
+    if directory is not None:
+        _report_in_child(directory)
+    return 0
+
+
+def _report_in_child(directory: str) -> None:
+    """Makes the report in a process of its own, which is no rank of the job and loads no TensorFlow.
+
+    The run is over and its records are safe: a failing report does not change the exit code.
+    """
+    command = [sys.executable, "-m", "distbench", "report", directory]
+    sys.stdout.flush()
+    try:
+        code = subprocess.run(
+            command, env=without_launcher_variables(os.environ), stdin=subprocess.DEVNULL, check=False
+        ).returncode
+    except OSError as error:
+        code = error.errno
+    if code:
+        print(
+            f"distbench: the run is complete, but its report failed ({code}); "
+            f"make it again with: distbench report {directory}",
+            file=sys.stderr,
+        )
+
+
+def _collect(parsed: argparse.Namespace) -> int:
+    _need_report_packages()
+    from distbench.report.build import collect
+
+    run, path = collect(parsed.directory)
+    print(f"{len(run.steps)} rows of {len(run.ranks)} rank(s): {path}")
+    return _incomplete(run.incomplete)
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    _need_report_packages()
+    from distbench.report.build import report
+
+    findings, text, path = report(parsed.directory)
+    print(text)
+    print(f"\nreport: {path}")
+    return _incomplete(findings.run.incomplete)
+
+
+def _incomplete(reasons: Sequence[str]) -> int:
+    if reasons:
+        raise RankFailedError(
+            f"the run is incomplete: {reasons[0]}; what is there was reported, marked INCOMPLETE; "
+            "run again for a result"
+        )
+    return 0
+
+
+def _need_report_packages() -> None:
+    from distbench.errors import MissingPartError
+
+    for package in ("pandas", "pyarrow", "scipy", "matplotlib"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise MissingPartError(
+                f"{package} is missing, which reports need; install distbench[report]"
+            ) from error
+
+
+def _tell(error: DistbenchError) -> int:
+    """Prints the sentence once for the whole job, and returns its exit code.
+
+    What all ranks found is told by rank 0. What this rank found alone it tells itself: at once where
+    it failed while running, else after a wait in which the launcher ends it if rank 0 told the same.
+    """
+    launched = launched_as(os.environ)
+    if launched.rank == 0 or isinstance(error, RankFailedError):
+        print(f"distbench: {error}", file=sys.stderr, flush=True)
+    else:
+        time.sleep(WAIT_FOR_RANK_0_S)
+        if not error.on_every_rank:
+            print(f"distbench: rank {launched.rank}: {error}", file=sys.stderr, flush=True)
+    if isinstance(error, RankFailedError) and launched.size > 1:
+        # The others may wait for this rank in a collective: leave without the farewell of MPI and
+        # Horovod, which would wait for them in turn, so that the launcher ends them.
+        sys.stdout.flush()
+        os._exit(error.exit_code)
+    return error.exit_code

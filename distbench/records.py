@@ -1,0 +1,249 @@
+"""The raw record: one JSON-lines file a rank, appended and never rewritten. Standard library only.
+
+Every line is one JSON object that ends in a CRC32 of what stands before it, and carries the run id,
+the rank and a sequence number that counts from 0 without gaps:
+
+  header     who this rank is, on what, in which run; `boot_id` tells whose clocks may be compared
+  preflight  what was proven before anything was timed
+  block      one block of one phase: start and duration of every step in integer ns of
+             `time.perf_counter_ns`, with the images of each step and the device's telemetry
+  final      what was checked after the last block
+  failure    the exception that ended this rank, with its traceback
+  end        the rank came to its end. A file without this line is the evidence that it did not.
+
+Schema history: 1 (2026-11) the first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distbench.errors import OutputError, RecordsError
+
+SCHEMA_NAME = "distbench.raw"
+SCHEMA_VERSION = 1
+MAX_LINE_BYTES = 64 * 1024 * 1024  # a longer line is no record of ours
+_CRC_KEY = ',"crc32":"'
+
+
+def raw_file_name(rank: int) -> str:
+    """The file name of one rank's records."""
+    return f"rank-{rank:05d}.jsonl"
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """One line: compact JSON, sorted keys, closed by the CRC32 of all that stands before it."""
+    body = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    checksum = zlib.crc32(body.encode())
+    return f'{body[:-1]}{_CRC_KEY}{checksum:08x}"}}\n'.encode()
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The record in `line`; ValueError with the reason where it is not one of ours."""
+    text = line.decode("utf-8").rstrip("\n")
+    body, separator, tail = text.rpartition(_CRC_KEY)
+    if not separator:
+        raise ValueError("no checksum")
+    body += "}"
+    if tail != f'{zlib.crc32(body.encode()):08x}"}}':
+        raise ValueError("wrong checksum")
+    record = json.loads(body)
+    if not isinstance(record, dict):
+        raise ValueError("not an object")
+    return record
+
+
+class RankWriter:
+    """Appends the records of one rank; each line is one write, on disk before the next block starts."""
+
+    def __init__(self, directory: Path, run_id: str, rank: int) -> None:
+        self.path = directory / raw_file_name(rank)
+        self._common = {"run_id": run_id, "rank": rank}
+        self._sequence = 0
+        try:
+            self._descriptor = os.open(
+                self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW, 0o644
+            )
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def append(self, kind: str, **fields: Any) -> None:
+        """Writes one record and waits until it is on disk."""
+        line = encode({"kind": kind, "seq": self._sequence, **self._common, **fields})
+        try:
+            _write_all(self._descriptor, line)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        self._sequence += 1
+
+    def close(self) -> None:
+        """Closes the file; nothing can be appended afterwards."""
+        os.close(self._descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path} cannot be written ({error.strerror}); what was measured before is kept; "
+        "free space there or name another place with --output"
+    )
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside `path`, then renames, so that a reader sees the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def json_document(value: Any) -> bytes:
+    """A JSON file for people and programs: indented, sorted, closed by a newline."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+@dataclass
+class RankRecords:
+    """What one rank's file holds; `problems` says in words what was wrong with it."""
+
+    rank: int
+    header: dict[str, Any] | None = None
+    preflight: dict[str, Any] | None = None
+    blocks: list[dict[str, Any]] = field(default_factory=list)
+    final: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    end: dict[str, Any] | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def read_rank_file(path: Path, run_id: str | None = None) -> RankRecords:
+    """Reads one rank's file; a line that cannot be trusted is left out and named in `problems`.
+
+    With `run_id`, lines of another run are left out too.
+    """
+    records = RankRecords(rank=_rank_of(path))
+    next_sequence = 0
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
+                problem = _take_line(line, records, next_sequence, run_id)
+                if problem:
+                    records.problems.append(f"{path.name} line {number}: {problem}")
+                else:
+                    next_sequence += 1
+    except OSError as error:
+        records.problems.append(f"{path.name}: cannot be read ({error.strerror})")
+    return records
+
+
+def _rank_of(path: Path) -> int:
+    try:
+        return int(path.stem.removeprefix("rank-"))
+    except ValueError:
+        raise RecordsError(
+            f"{path} is no file of one rank; raw/ should hold files such as {raw_file_name(0)}; "
+            "move it elsewhere"
+        ) from None
+
+
+def _take_line(
+    line: bytes, records: RankRecords, next_sequence: int, run_id: str | None
+) -> str | None:
+    """Files the record in `line`; returns what is wrong where it cannot be."""
+    if not line.endswith(b"\n"):
+        return "torn (no line end)"
+    try:
+        record = decode(line)
+    except (ValueError, RecursionError) as error:
+        return f"damaged ({error})"
+    for check in _LINE_CHECKS:
+        problem = check(record, records, next_sequence, run_id)
+        if problem:
+            return problem
+    if record["kind"] == "block":
+        records.blocks.append(record)
+    else:
+        setattr(records, record["kind"], record)
+    return None
+
+
+_SINGLE_KINDS = ("header", "preflight", "final", "failure", "end")
+LineCheck = Callable[[dict[str, Any], RankRecords, int, "str | None"], "str | None"]
+
+
+def _check_kind(record: dict[str, Any], records: RankRecords, *_: Any) -> str | None:
+    kind = record.get("kind")
+    if kind == "block":
+        return _check_block(record)
+    if kind not in _SINGLE_KINDS:
+        return f"unknown kind {kind!r}"
+    return f"second {kind}" if getattr(records, kind) is not None else None
+
+
+def _check_header(record: dict[str, Any], records: RankRecords, *_: Any) -> str | None:
+    if record["kind"] != "header":
+        return None if records.header is not None else "comes before any header"
+    if record.get("schema") != SCHEMA_NAME or record.get("schema_version") != SCHEMA_VERSION:
+        return (
+            f"schema {record.get('schema')!r} version {record.get('schema_version')!r}, "
+            f"this distbench reads {SCHEMA_NAME!r} version {SCHEMA_VERSION}"
+        )
+    return None
+
+
+def _check_origin(
+    record: dict[str, Any], records: RankRecords, next_sequence: int, run_id: str | None
+) -> str | None:
+    wanted = run_id or (records.header or record).get("run_id")
+    if record.get("run_id") != wanted:
+        return f"run {record.get('run_id')!r} instead of {wanted!r}"
+    if record.get("rank") != records.rank:
+        return f"rank {record.get('rank')!r} instead of {records.rank}"
+    sequence = record.get("seq")
+    if not isinstance(sequence, int) or sequence < next_sequence:
+        return f"sequence number {sequence!r} out of order"
+    return None
+
+
+_LINE_CHECKS: tuple[LineCheck, ...] = (_check_kind, _check_header, _check_origin)
+
+
+def _check_block(record: dict[str, Any]) -> str | None:
+    starts, durations = record.get("start_ns"), record.get("duration_ns")
+    if not _are_integers(starts) or not _are_integers(durations):
+        return "block without integer times"
+    if len(starts) != len(durations) or not starts:  # type: ignore[arg-type]
+        return "block whose times do not pair up"
+    if any(duration <= 0 for duration in durations):  # type: ignore[union-attr]
+        return "block with a duration that is not positive"
+    wanted = {
+        "phase": str,
+        "group": str,
+        "group_size": int,
+        "block": int,
+        "warmup": bool,
+        "images_per_step": int,
+    }
+    wrong = [name for name, kind in wanted.items() if type(record.get(name)) is not kind]
+    return f"block without a valid {wrong[0]}" if wrong else None
+
+
+def _are_integers(values: Any) -> bool:
+    return isinstance(values, Sequence) and all(type(value) is int for value in values)

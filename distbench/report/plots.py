@@ -1,0 +1,256 @@
+"""Frames to figures, by matplotlib's object interface: no pyplot, no state between calls."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from distbench import units
+from distbench.analysis.summary import block_medians, job_steps
+from distbench.config import PHASES
+from distbench.report.tables import Findings, printable, title
+
+# One colour per phase in every figure, from a palette made for colour-blind readers (petroff10).
+PHASE_COLOURS = {
+    "forward": "#3f90da",
+    "forward_backward": "#ffa90e",
+    "allreduce": "#bd1f01",
+    "forward_backward_allreduce": "#832db6",
+    "train_step": "#a96b59",
+}
+PART_COLOURS = {
+    "forward": PHASE_COLOURS["forward"],
+    "backward": PHASE_COLOURS["forward_backward"],
+    "exposed communication": PHASE_COLOURS["allreduce"],
+    "optimizer": PHASE_COLOURS["train_step"],
+}
+GREY = "#6b6b6b"
+STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 13,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e3e3",
+    "figure.facecolor": "white",
+    "savefig.dpi": 150,
+    "svg.hashsalt": "distbench",  # the same ids in every SVG, so that files can be compared
+    "svg.fonttype": "path",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """distbench's look, for the figures made and saved inside."""
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def figures(findings: Findings) -> dict[str, tuple[Figure, str]]:
+    """Every figure that this run's phases allow, as name -> (figure, caption)."""
+    made: dict[str, tuple[Figure, str]] = {}
+    for name, (draw, caption) in FIGURES.items():
+        figure = draw(findings)
+        if figure is not None:
+            made[name] = (figure, caption)
+    return made
+
+
+def image_bytes(figure: Figure, image_format: str) -> bytes:
+    """The figure as 'png' or 'svg', the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if image_format == "svg" else {"Software": "distbench"}
+    figure.savefig(buffer, format=image_format, metadata=metadata)
+    return buffer.getvalue()
+
+
+def throughput(findings: Findings) -> Figure | None:
+    """Images per second by phase: median with its 95 % interval, and every block as a dot."""
+    rows = findings.summary[findings.summary["images_per_step"] > 0]
+    if rows.empty:
+        return None
+    figure, axes = _figure(findings, "Throughput by phase", height=1.6 + 0.75 * len(rows))
+    jobs = job_steps(findings.run.steps)
+    for position, row in enumerate(rows.itertuples()):
+        colour = PHASE_COLOURS[row.phase]
+        axes.barh(position, row.images_per_s, color=colour, height=0.55, alpha=0.85)
+        low, high = row.images_per_s_low, row.images_per_s_high
+        if not np.isnan(low):
+            axes.plot([low, high], [position, position], color="black", linewidth=2, zorder=3)
+            for end in (low, high):
+                axes.plot([end] * 2, [position - 0.12, position + 0.12], color="black", zorder=3)
+        medians = block_medians(jobs[jobs["phase"] == row.phase])
+        axes.plot(
+            row.images_per_step / medians,
+            np.full(len(medians), position + 0.36),
+            linestyle="none",
+            marker="o",
+            markersize=3.5,
+            color=GREY,
+        )
+        axes.annotate(
+            units.rate(row.images_per_s),
+            (max(row.images_per_s, np.nan_to_num(high)), position),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontweight="bold",
+        )
+    axes.set_yticks(range(len(rows)), [_phase_label(name) for name in rows["phase"]])
+    axes.invert_yaxis()
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.12)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("images/s of all ranks   (bar: median; line: 95 % interval; dots: blocks)")
+    return figure
+
+
+def step_time_split(findings: Findings) -> Figure | None:
+    """Where a training step's time goes, as a waterfall; the allreduce alone for comparison."""
+    parts = findings.parts
+    if len(parts) < 2:
+        return None
+    medians = findings.summary.set_index("phase")["step_s"]
+    alone = "allreduce" in medians.index and findings.run.size > 1
+    bars = len(parts) + 1 + alone
+    figure, axes = _figure(findings, "Where a step's time goes", height=1.7 + 0.5 * bars)
+    left, labels = 0.0, []
+    longest = max(medians.max(), sum(parts.values()))
+    for position, (name, part_s) in enumerate(parts.items()):
+        axes.barh(position, part_s, left=left, color=PART_COLOURS[name], height=0.6)
+        _label_bar(axes, max(left, left + part_s), position, part_s, part_s / sum(parts.values()))
+        left += part_s
+        axes.plot([left, left], [position - 0.3, position + 1.3], color=GREY, linewidth=0.8)
+        labels.append(name + (" (negative)" if part_s < 0 else ""))
+    axes.barh(len(parts), left, color="#444444", height=0.6)
+    _label_bar(axes, left, len(parts), left, None)
+    labels.append("whole step")
+    if alone:
+        axes.barh(
+            len(parts) + 1,
+            medians["allreduce"],
+            facecolor="none",
+            edgecolor=PHASE_COLOURS["allreduce"],
+            hatch="///",
+            height=0.6,
+        )
+        _label_bar(axes, medians["allreduce"], len(parts) + 1, medians["allreduce"], None)
+        labels.append("for comparison:\nallreduce alone")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set_xlim(min(0.0, left), longest * 1.25)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("seconds   (differences between the medians of neighbouring phases)")
+    return figure
+
+
+def _label_bar(axes: Axes, end: float, position: int, value_s: float, share: float | None) -> None:
+    text = units.seconds(value_s, 3)
+    if share is not None:
+        text += f"  ({100 * share:.0f} %)"
+    axes.annotate(
+        text, (end, position), xytext=(6, 0), textcoords="offset points", va="center", fontsize=10
+    )
+
+
+def heat_map(findings: Findings) -> Figure | None:
+    """Each rank's step times in the order they were run, relative to the median of their phase."""
+    steps = findings.run.steps
+    timed = steps[~steps["warmup"].astype(bool)]
+    phases = [phase for phase in PHASES if (timed["phase"] == phase).any()]
+    if not phases:
+        return None
+    ranks = sorted(timed["rank"].unique())
+    row_height = min(0.9, max(0.35, 0.12 * len(ranks)))
+    figure = Figure(figsize=(9, 1.7 + (row_height + 0.45) * len(phases)), layout="constrained")
+    panels = figure.subplots(len(phases), 1, squeeze=False)[:, 0]
+    relative = {phase: _relative_times(timed[timed["phase"] == phase]) for phase in phases}
+    largest = max(1.05, max(float(np.nanpercentile(grid, 99)) for grid in relative.values()))
+    for axes, phase in zip(panels, phases):
+        image = axes.imshow(
+            relative[phase],
+            aspect="auto",
+            interpolation="nearest",
+            cmap="viridis",
+            vmin=min(0.9, 1 / largest),
+            vmax=largest,
+        )
+        axes.grid(visible=False)
+        axes.set_title(_phase_label(phase, one_line=True), fontsize=10, fontweight="normal")
+        shown = ranks if len(ranks) <= 8 else [ranks[0], ranks[-1]]
+        axes.set_yticks([ranks.index(rank) for rank in shown], [f"rank {rank}" for rank in shown])
+    panels[-1].set_xlabel("timed step, in the order they were run")
+    figure.colorbar(image, ax=list(panels), label="time ÷ median of the phase", shrink=0.8)
+    figure.suptitle(_full_title(findings, "Step time of every rank"), ha="left", x=0.01)
+    return figure
+
+
+def _relative_times(steps: pd.DataFrame) -> np.ndarray:
+    grid = steps.pivot(index="rank", columns=["block", "step"], values="duration_ns")
+    times = grid.sort_index(axis=1).to_numpy(dtype=float)
+    return times / np.nanmedian(times)
+
+
+def distribution(findings: Findings) -> Figure | None:
+    """The share of job steps that are done within a time, for each phase."""
+    jobs = job_steps(findings.run.steps)
+    if jobs.empty:
+        return None
+    figure, axes = _figure(findings, "Distribution of step times", height=4.6)
+    for phase in PHASES:
+        times = jobs.loc[jobs["phase"] == phase, "step_s"]
+        if len(times):
+            label = f"{_phase_label(phase, one_line=True)} (n = {len(times)})"
+            axes.ecdf(times, color=PHASE_COLOURS[phase], linewidth=2, label=label)
+    axes.set_xscale("log")
+    _readable_time_axis(axes)
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("share of steps that took at most this long")
+    axes.set_xlabel("job step (slowest rank), logarithmic")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    return figure
+
+
+def _readable_time_axis(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.seconds(value, 1)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _figure(findings: Findings, name: str, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(9, height), layout="constrained")
+    axes = figure.subplots()
+    figure.suptitle(_full_title(findings, name), ha="left", x=0.01)
+    return figure, axes
+
+
+def _full_title(findings: Findings, name: str) -> str:
+    """The name, and below it what was run: no chart of a CPU or of a reduced network goes unmarked."""
+    mark = "" if findings.is_valid else "  —  NOT VALID, see the report's checks"
+    # matplotlib would read text between dollar signs as a formula.
+    return f"{name}{mark}\n{printable(title(findings.run))}".replace("$", r"\$")
+
+
+def _phase_label(phase: str, one_line: bool = False) -> str:
+    if one_line:
+        return phase
+    return phase.replace("forward_backward_allreduce", "forward_backward\n_allreduce")
+
+
+FIGURES: dict[str, tuple[Callable[[Findings], Figure | None], str]] = {
+    "throughput": (throughput, "Throughput by phase"),
+    "step_time_split": (step_time_split, "Where a step's time goes"),
+    "heat_map": (heat_map, "Step time of every rank"),
+    "distribution": (distribution, "Distribution of step times"),
+}

@@ -1,0 +1,170 @@
+"""One device for each rank: a GPU of its own, or its share of the cores that the node allows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distbench.errors import MissingPartError
+from distbench.worker.world import World
+
+
+@dataclass(frozen=True)
+class Device:
+    """What this rank computes on."""
+
+    kind: str  # "GPU" or "CPU"
+    name: str
+    nvml_name: str  # NVML's index or UUID of the GPU; empty for a CPU
+    threads: int  # intra-op threads of TensorFlow
+    threads_reason: str
+
+
+@dataclass(frozen=True)
+class Threads:
+    """How many CPU threads a rank uses, and why."""
+
+    count: int
+    reason: str
+
+
+def share_cores(
+    requested: int,
+    own_cores: Collection[int],
+    neighbours_cores: Sequence[Collection[int]],
+    core_quota: float | None = None,
+) -> Threads:
+    """The CPU threads of one rank.
+
+    `neighbours_cores` are the allowed cores of every rank of the node, this one's included; ranks
+    that share none with the others have been bound by the launcher and use all of theirs.
+    `core_quota` is the node's limit by cgroup, in cores, for all its ranks together.
+    """
+    if requested:
+        return Threads(requested, "as given by --threads-per-rank")
+    sharers = sum(not set(own_cores).isdisjoint(cores) for cores in neighbours_cores)
+    if sharers <= 1 < len(neighbours_cores):
+        return Threads(len(own_cores), f"the launcher bound this rank to {len(own_cores)} core(s)")
+    allowed = len(own_cores)
+    if core_quota is not None:
+        allowed = min(allowed, int(core_quota))
+    count = max(1, allowed // max(1, sharers))
+    return Threads(count, f"{allowed} allowed core(s) shared by {max(1, sharers)} rank(s)")
+
+
+def cores_of_node(world: World, host: str) -> list[set[int]]:
+    """The allowed cores of every rank on this host, by rank.
+
+    Over MPI the ranks tell each other. Over Gloo an exchange would start TensorFlow before its
+    threads are set: there a rank counts as bound if its cores are fewer than its launcher's.
+    """
+    own = os.sched_getaffinity(0)
+    if world.exchanges_without_tensorflow:
+        told = world.allgather_json({"host": host, "cores": sorted(own)})
+        return [set(item["cores"]) for item in told if item["host"] == host]
+    if own < _launcher_cores():
+        return [own] + [set() for _ in range(world.local_size - 1)]
+    return [own] * world.local_size
+
+
+def _launcher_cores() -> set[int]:
+    """The allowed cores of the nearest ancestor that is no part of the rank itself."""
+    pid = os.getppid()
+    while pid > 1 and _environment_names(pid, b"HOROVOD_RANK="):
+        pid = _parent(pid)
+    try:
+        return set(os.sched_getaffinity(pid))
+    except OSError:
+        return set()
+
+
+def _environment_names(pid: int, prefix: bytes) -> bool:
+    try:
+        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(entry.startswith(prefix) for entry in entries)
+
+
+def _parent(pid: int) -> int:
+    try:
+        # The name in brackets may hold anything, so that fields count from the last bracket.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 1
+
+
+def cgroup_core_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
+    """The CPU limit of this process's cgroup (version 2) in cores; None where there is none."""
+    try:
+        quota, period = path.read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def gpu_index(local_rank: int, visible: int) -> int:
+    """Which of the visible GPUs is this rank's.
+
+    Where Slurm shows each task a single GPU, that one. Raises MissingPartError where the node shows
+    several GPUs, but fewer than it has ranks.
+    """
+    if visible == 1:
+        return 0
+    if local_rank >= visible:
+        raise MissingPartError(
+            f"local rank {local_rank} has no GPU: the node shows {visible} GPUs to more ranks; "
+            f"start at most {visible} ranks on a node"
+        )
+    return local_rank
+
+
+def check_one_gpu_each(holders: Sequence[Sequence[str]]) -> None:
+    """Raises MissingPartError if two ranks hold one GPU; `holders` is (host, UUID or '') by rank."""
+    for rank, holder in enumerate(holders):
+        first = holders.index(holder)
+        if holder[1] and first < rank:
+            raise MissingPartError(
+                f"ranks {first} and {rank} on {holder[0]} share one GPU ({holder[1]}); "
+                "start no more ranks on a node than it has GPUs"
+            )
+
+
+def claim_device(world: World, host: str, cpu_name: str, threads_per_rank: int) -> Device:
+    """Pins this rank to its device, before TensorFlow's first op. To be called on every rank."""
+    import tensorflow as tf
+
+    cores = cores_of_node(world, host)
+    threads = share_cores(
+        threads_per_rank, os.sched_getaffinity(0), cores, cgroup_core_quota()
+    )
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        _set_threads(tf, threads.count)
+        return Device("CPU", cpu_name, "", threads.count, threads.reason)
+    index = gpu_index(world.local_rank, len(gpus))
+    tf.config.set_visible_devices(gpus[index], "GPU")
+    tf.config.experimental.set_memory_growth(gpus[index], True)
+    if threads_per_rank:
+        _set_threads(tf, threads_per_rank)
+    name = tf.config.experimental.get_device_details(gpus[index]).get("device_name", "GPU")
+    count = threads_per_rank or 0
+    reason = threads.reason if threads_per_rank else "TensorFlow's own choice"
+    return Device("GPU", str(name), visible_gpu(index, os.environ), count, reason)
+
+
+def _set_threads(tf: Any, count: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)
+
+
+def visible_gpu(index: int, environ: Any) -> str:
+    """How NVML knows the visible GPU `index`: an NVML index, or a UUID where the variable holds those.
+
+    CUDA_DEVICE_ORDER=PCI_BUS_ID, which distbench sets, makes CUDA count as NVML does.
+    """
+    listed = [part.strip() for part in environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return listed[index] if index < len(listed) and listed[index] else str(index)

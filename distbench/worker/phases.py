@@ -1,0 +1,205 @@
+"""The phase ladder as callables: the same weights and the same batch, each phase priced by itself.
+
+Each callable returns everything that it is timed for. TensorFlow prunes what nobody consumes: a
+"forward-backward" that returned only its loss would run no backward pass at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distbench.worker.network import Network
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+KEEP_PROB_INFERENCE = 1.0
+KEEP_PROB_TRAINING = 0.5
+# Small enough for Σ fc8² / 2 to fall slowly at any batch size; no time depends on its value.
+LEARNING_RATE = 1e-6
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One rung of the ladder.
+
+    `run` is the callable that is timed. `with_keep_prob` is the same compiled function with dropout's
+    `keep_prob` left open, and `with_gradients` that of `allreduce` with its inputs left open: preflight
+    proves with them what the very same function computes.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    images_per_step: int
+    allreduces_per_step: int
+    changes_parameters: bool = False
+    with_keep_prob: Callable[[Any], Any] | None = None
+    with_gradients: Callable[[Sequence[Any]], Any] | None = None
+
+
+class PhaseLadder:
+    """Builds the phases of one replica.
+
+    `hvd` is `horovod.tensorflow`; `ranks` is how many ranks reduce together. With one rank Horovod
+    runs no allreduce, neither in its tape nor here, so that the expected count is then 0.
+    """
+
+    def __init__(self, network: Network, hvd: Any, ranks: int) -> None:
+        import tensorflow as tf
+
+        self._network = network
+        self._hvd = hvd
+        self._batch_size = int(network.images.shape[0])
+        self._allreduces = network.vgg.tensor_count if ranks > 1 else 0
+        self._keep_prob_spec = tf.TensorSpec([], tf.float32)
+        self._momenta: list[tf.Variable] = []
+
+    def build(self, names: Sequence[str]) -> dict[str, Phase]:
+        """Traces the phases `names` and returns them in that order."""
+        builders = {
+            "forward": self._forward,
+            "forward_backward": self._forward_backward,
+            "allreduce": self._allreduce,
+            "forward_backward_allreduce": self._forward_backward_allreduce,
+            "train_step": self._train_step,
+        }
+        return {name: builders[name]() for name in names}
+
+    def snapshot(self) -> list[Any]:
+        """The parameters' values as host arrays, to be put back later."""
+        return [parameter.numpy() for parameter in self._network.parameters]
+
+    def restore(self, values: Sequence[Any]) -> None:
+        """Puts the parameters back and the momenta to zero."""
+        import tensorflow as tf
+
+        for parameter, value in zip(self._network.parameters, values):
+            parameter.assign(value)
+        for momentum in self._momenta:
+            momentum.assign(tf.zeros_like(momentum))
+
+    def _forward(self) -> Phase:
+        def forward(keep_prob: Any) -> Any:
+            return self._network.outputs(keep_prob).predictions
+
+        return self._compute_phase("forward", forward, KEEP_PROB_INFERENCE, allreduces=0)
+
+    def _forward_backward(self) -> Phase:
+        def forward_backward(keep_prob: Any) -> Any:
+            return self._local_gradients(keep_prob)
+
+        return self._compute_phase(
+            "forward_backward", forward_backward, KEEP_PROB_TRAINING, allreduces=0
+        )
+
+    def _allreduce(self) -> Phase:
+        import tensorflow as tf
+
+        def allreduce(gradients: Any) -> Any:
+            if not self._allreduces:
+                return list(gradients)
+            return [
+                self._hvd.allreduce(gradient, op=self._hvd.Average, name=f"allreduce_{index}")
+                for index, gradient in enumerate(gradients)
+            ]
+
+        shapes = self._network.vgg.parameter_shapes
+        function = tf.function(allreduce).get_concrete_function(
+            [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+        )
+
+        def with_gradients(gradients: Sequence[Any]) -> Any:
+            return function(*gradients)
+
+        gradients = [tf.identity(value) for value in self._allreduce_inputs()]
+        return Phase(
+            name="allreduce",
+            run=lambda: function(*gradients),
+            images_per_step=0,
+            allreduces_per_step=self._allreduces,
+            with_gradients=with_gradients,
+        )
+
+    def _forward_backward_allreduce(self) -> Phase:
+        def forward_backward_allreduce(keep_prob: Any) -> Any:
+            return self._reduced_gradients(keep_prob)
+
+        return self._compute_phase(
+            "forward_backward_allreduce",
+            forward_backward_allreduce,
+            KEEP_PROB_TRAINING,
+            allreduces=self._allreduces,
+        )
+
+    def _train_step(self) -> Phase:
+        import tensorflow as tf
+
+        parameters = self._network.parameters
+        self._momenta = [
+            tf.Variable(tf.zeros_like(parameter), trainable=False) for parameter in parameters
+        ]
+
+        def train_step(keep_prob: Any) -> Any:
+            gradients = self._reduced_gradients(keep_prob)
+            for parameter, momentum, gradient in zip(parameters, self._momenta, gradients):
+                tf.raw_ops.ResourceApplyMomentum(
+                    var=parameter.handle,
+                    accum=momentum.handle,
+                    lr=LEARNING_RATE,
+                    grad=gradient,
+                    momentum=MOMENTUM,
+                )
+            return gradients
+
+        return self._compute_phase(
+            "train_step",
+            train_step,
+            KEEP_PROB_TRAINING,
+            allreduces=self._allreduces,
+            changes_parameters=True,
+        )
+
+    def _compute_phase(
+        self,
+        name: str,
+        python_function: Callable[[Any], Any],
+        keep_prob: float,
+        allreduces: int,
+        changes_parameters: bool = False,
+    ) -> Phase:
+        import tensorflow as tf
+
+        # A concrete function can never retrace in the timed part.
+        function = tf.function(python_function).get_concrete_function(self._keep_prob_spec)
+        keep_prob_tensor = tf.constant(keep_prob, tf.float32)
+        return Phase(
+            name=name,
+            run=lambda: function(keep_prob_tensor),
+            images_per_step=self._batch_size,
+            allreduces_per_step=allreduces,
+            changes_parameters=changes_parameters,
+            with_keep_prob=lambda value: function(tf.constant(value, tf.float32)),
+        )
+
+    def _local_gradients(self, keep_prob: Any) -> list[Any]:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = self._network.loss(keep_prob)
+        return tape.gradient(loss, self._network.parameters)
+
+    def _reduced_gradients(self, keep_prob: Any) -> list[Any]:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = self._network.loss(keep_prob)
+        return self._hvd.DistributedGradientTape(tape).gradient(loss, self._network.parameters)
+
+    def _allreduce_inputs(self) -> list[Any]:
+        """The gradients of one real step: what the allreduce of a training job carries."""
+        import tensorflow as tf
+
+        return tf.function(self._local_gradients)(tf.constant(KEEP_PROB_TRAINING, tf.float32))

@@ -1,0 +1,262 @@
+"""Refuses to time a lie: each phase is proven to do its work before and after it is timed.
+
+Every function here raises CorrectnessError with what was found. They take the very callables that
+are timed, on the inputs of full size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from distbench.errors import CorrectnessError, MismatchError
+from distbench.worker.executed_ops import ALLREDUCE_OP
+from distbench.worker.network import Network
+from distbench.worker.phases import KEEP_PROB_INFERENCE, Phase
+from distbench.worker.world import World
+
+# L2 norm of the difference of two gradients over that of the reference. CPUs differ in the order of
+# sums only; GPUs also choose between algorithms, some in TF32 with its 10-bit mantissa.
+GRADIENT_TOLERANCE = {"CPU": 1e-4, "GPU": 2e-2}
+FLOAT32_MANTISSA_BITS = 24
+WRONG_WORK = "no speed is shown for work that is not done; please report this with the run directory"
+
+OpCounter = Callable[[Callable[[], Any]], tuple[Counter[str], Any]]
+
+
+def check_same_everywhere(world: World, identity: Mapping[str, Any]) -> None:
+    """Raises MismatchError naming the ranks and fields unless every rank has rank 0's `identity`.
+
+    `identity` maps names such as 'config.batch_size' to JSON values.
+    """
+    identities = world.allgather_json(identity)
+    first = identities[0]
+    for rank, other in enumerate(identities):
+        differing = sorted(
+            name for name in first.keys() | other.keys() if first.get(name) != other.get(name)
+        )
+        if differing:
+            name = differing[0]
+            more = f" (and {len(differing) - 1} more fields)" if len(differing) > 1 else ""
+            mismatch = MismatchError(
+                f"rank {rank} has {name} = {other.get(name)!r}, rank 0 has {first.get(name)!r}{more}; "
+                "start every rank with the same command, files, variables and packages"
+            )
+            mismatch.on_every_rank = True
+            raise mismatch
+
+
+def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int:
+    """Runs the timed callable once and counts the allreduces that Horovod executed on this rank."""
+    executed, result = count_ops(phase.run)
+    del result
+    found = executed[ALLREDUCE_OP]
+    if found != phase.allreduces_per_step:
+        raise CorrectnessError(
+            f"{phase.name} executed {found} allreduces in a step instead of "
+            f"{phase.allreduces_per_step}; {WRONG_WORK}"
+        )
+    return found
+
+
+def check_allreduce_mean(phase: Phase, shapes: Sequence[Sequence[int]], world: World) -> None:
+    """Sends a pattern through the timed `allreduce` and requires the exact mean, element by element.
+
+    Rank r sends r' + ((e + t) mod F) / F for element e of tensor t, so that a tensor which is left
+    out, swapped, shifted or reduced over other ranks gives another mean. r' = (r mod R) + 1. R and F
+    keep the sum of all ranks within float32's 24 bits; what is left is the rounding of Horovod's
+    factor 1 / size, none where the size is a power of two.
+    """
+    assert phase.with_gradients is not None
+    pattern = MeanPattern(world.size)
+    inputs = [pattern.sent(world.rank, index, shape) for index, shape in enumerate(shapes)]
+    outputs = phase.with_gradients(inputs)
+    if len(outputs) != len(shapes):
+        raise CorrectnessError(
+            f"allreduce returned {len(outputs)} tensors instead of {len(shapes)}; {WRONG_WORK}"
+        )
+    for index, (shape, output) in enumerate(zip(shapes, outputs)):
+        worst = pattern.largest_error(output, index, shape)
+        if not worst <= pattern.tolerance:
+            raise CorrectnessError(
+                f"allreduce returned a mean that is off by {worst:g} in gradient tensor {index}; "
+                f"{WRONG_WORK}"
+            )
+
+
+class MeanPattern:
+    """Numbers whose mean over the ranks is known exactly (see `check_allreduce_mean`)."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        bits = max(2, FLOAT32_MANTISSA_BITS - math.ceil(math.log2(size + 1)))
+        self.fractions = 2 ** min(10, bits // 2)
+        self.rank_terms = max(1, 2 ** (bits // 2) - 2)
+        terms = [self._rank_term(rank) for rank in range(size)]
+        self.mean_term = sum(terms) / size
+        exact = size & (size - 1) == 0
+        self.tolerance = 0.0 if exact else 2.0**-22 * (self.mean_term + 1)
+
+    def _rank_term(self, rank: int) -> int:
+        return rank % self.rank_terms + 1
+
+    def sent(self, rank: int, tensor: int, shape: Sequence[int]) -> Any:
+        """What rank `rank` sends as gradient tensor `tensor`, float32 of `shape`."""
+        return self._filled(float(self._rank_term(rank)), tensor, shape)
+
+    def largest_error(self, received: Any, tensor: int, shape: Sequence[int]) -> float:
+        """The largest absolute difference between `received` and the mean; NaN where it holds one."""
+        import tensorflow as tf
+
+        expected = self._filled(self.mean_term, tensor, shape)
+        return float(tf.reduce_max(tf.abs(received - expected)))
+
+    def _filled(self, term: float, tensor: int, shape: Sequence[int]) -> Any:
+        import tensorflow as tf
+
+        one_period = (tf.range(self.fractions, dtype=tf.float32) + tensor) % self.fractions
+        periods = -(-math.prod(shape) // self.fractions)
+        values = tf.tile(one_period / self.fractions + term, [periods])
+        return tf.reshape(values[: math.prod(shape)], shape)
+
+
+def check_forward(phase: Phase, network: Network) -> None:
+    """The timed `forward` returns for each image a class that an eager forward pass ranks highest."""
+    import tensorflow as tf
+
+    assert phase.with_keep_prob is not None
+    predictions = phase.with_keep_prob(KEEP_PROB_INFERENCE)
+    softmax = network.outputs(tf.constant(KEEP_PROB_INFERENCE)).softmax
+    chosen = tf.gather(softmax, predictions, batch_dims=1)
+    # Two classes may be equal within rounding, so that the highest score counts and not its index.
+    if not bool(tf.reduce_all(chosen >= tf.reduce_max(softmax, axis=1) * 0.999)):
+        raise CorrectnessError(f"forward predicts other classes than an eager pass; {WRONG_WORK}")
+
+
+def check_gradients(phase: Phase, network: Network, device_kind: str) -> float:
+    """The timed `forward_backward` returns every gradient, finite and equal to an eager computation.
+
+    Dropout is off in both (keep_prob 1), on the function that is timed with dropout on. Returns the
+    largest relative difference of a tensor.
+    """
+    import tensorflow as tf
+
+    assert phase.with_keep_prob is not None
+    gradients = _as_list(phase.with_keep_prob(KEEP_PROB_INFERENCE))
+    check_complete_and_finite(phase.name, gradients, network.vgg.parameter_shapes)
+    with tf.GradientTape() as tape:
+        loss = network.loss(tf.constant(KEEP_PROB_INFERENCE))
+    references = tape.gradient(loss, network.parameters)
+    differences = [
+        float(tf.norm(gradient - reference) / tf.norm(reference))
+        for gradient, reference in zip(gradients, references)
+    ]
+    worst = max(range(len(differences)), key=differences.__getitem__)
+    if not differences[worst] <= GRADIENT_TOLERANCE[device_kind]:
+        raise CorrectnessError(
+            f"{phase.name} returned gradient tensor {worst} that differs from an eager computation "
+            f"by {differences[worst]:g} of its norm; {WRONG_WORK}"
+        )
+    return differences[worst]
+
+
+def check_complete_and_finite(
+    name: str, tensors: Sequence[Any], shapes: Sequence[Sequence[int]]
+) -> None:
+    """Every tensor of `shapes` is there, of that shape, and finite."""
+    import tensorflow as tf
+
+    found = [tuple(tensor.shape) for tensor in tensors if tensor is not None]
+    wanted = [tuple(shape) for shape in shapes]
+    if found != wanted:
+        raise CorrectnessError(
+            f"{name} returned {len(found)} tensors where the {len(wanted)} gradients of all "
+            f"parameters were wanted; {WRONG_WORK}"
+        )
+    for index, tensor in enumerate(tensors):
+        if not bool(tf.reduce_all(tf.math.is_finite(tensor))):
+            raise CorrectnessError(
+                f"{name} holds a NaN or an infinity in tensor {index}; {WRONG_WORK}"
+            )
+
+
+def check_same_bits(name: str, tensors: Sequence[Any], world: World) -> str:
+    """Every rank holds the same bits in `tensors`; returns their digest. To be called on every rank."""
+    digests = world.allgather_json(digest(tensors))
+    for rank, other in enumerate(digests):
+        if other != digests[0]:
+            difference = CorrectnessError(
+                f"{name} differs between rank 0 and rank {rank} after the reduction; {WRONG_WORK}"
+            )
+            difference.on_every_rank = True
+            raise difference
+    return str(digests[0])
+
+
+def digest(tensors: Sequence[Any]) -> str:
+    """BLAKE2b over the bytes of all tensors in order."""
+    state = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        state.update(memoryview(tensor.numpy()).cast("B"))
+    return state.hexdigest()
+
+
+def _as_list(returned: Any) -> list[Any]:
+    """What a phase returned as a list; a lone tensor, such as a loss, is a list of one."""
+    return list(returned) if isinstance(returned, (list, tuple)) else [returned]
+
+
+def prove_phases(
+    phases: Mapping[str, Phase],
+    network: Network,
+    world: World,
+    device_kind: str,
+    count_ops: OpCounter,
+) -> dict[str, Any]:
+    """All checks before the timing, on every rank together; returns what was found, for the record."""
+    shapes = network.vgg.parameter_shapes
+    found: dict[str, Any] = {"executed_allreduces": {}, "reduced_gradients_digest": {}}
+    for name, phase in phases.items():
+        found["executed_allreduces"][name] = world.together(
+            lambda phase=phase: check_executed_allreduces(phase, count_ops)  # type: ignore[misc]
+        )
+    if "forward" in phases:
+        world.together(lambda: check_forward(phases["forward"], network))
+    if "forward_backward" in phases:
+        found["largest_gradient_difference"] = world.together(
+            lambda: check_gradients(phases["forward_backward"], network, device_kind)
+        )
+    if "allreduce" in phases:
+        world.together(lambda: check_allreduce_mean(phases["allreduce"], shapes, world))
+    for name in ("forward_backward_allreduce", "train_step"):
+        if name in phases:
+            found["reduced_gradients_digest"][name] = prove_reduced(phases[name], shapes, world)
+    return found
+
+
+def prove_reduced(phase: Phase, shapes: Sequence[Sequence[int]], world: World) -> str:
+    """A tape phase returns every gradient, finite, with the same bits on every rank."""
+    gradients = _as_list(phase.run())
+    world.together(lambda: check_complete_and_finite(phase.name, gradients, shapes))
+    return check_same_bits(f"what {phase.name} returns", gradients, world)
+
+
+def prove_after_timing(
+    phases: Mapping[str, Phase], network: Network, world: World
+) -> dict[str, Any]:
+    """The checks after the last block: parameters and gradients finite, and equal across ranks."""
+    shapes = network.vgg.parameter_shapes
+    world.together(lambda: check_complete_and_finite("the network", network.parameters, shapes))
+    found = {"parameters_digest": check_same_bits("the network", network.parameters, world)}
+    reduced = [phases[name] for name in ("forward_backward_allreduce", "train_step") if name in phases]
+    if reduced:
+        found["reduced_gradients_digest"] = prove_reduced(reduced[0], shapes, world)
+    elif "forward_backward" in phases:
+        gradients = _as_list(phases["forward_backward"].run())
+        world.together(
+            lambda: check_complete_and_finite("forward_backward", gradients, shapes)
+        )
+    return found

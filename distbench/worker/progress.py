@@ -1,0 +1,55 @@
+"""Progress for a person, from rank 0 only: one line that updates on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TextIO
+
+from distbench import units
+from distbench.worker.measure import PlannedBlock
+
+LINE_EVERY_STEPS = 10
+TERMINAL_REFRESH_NS = 200_000_000
+
+
+class Progress:
+    """Writes where the run is. Called between timed spans, never inside one."""
+
+    def __init__(self, stream: TextIO, clock_ns: Callable[[], int], plan: list[PlannedBlock]) -> None:
+        self._stream = stream
+        self._clock_ns = clock_ns
+        self._on_terminal = stream.isatty()
+        self._total_steps = sum(block.steps for block in plan)
+        self._done = 0
+        self._last_ns = 0
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self._clear()
+        print(f"distbench: {text}", file=self._stream, flush=True)
+
+    def step(self, block: PlannedBlock, duration_ns: int) -> None:
+        """Counts one step and shows it, on a terminal at most five times a second."""
+        self._done += 1
+        if self._on_terminal:
+            now_ns = self._clock_ns()
+            if now_ns - self._last_ns >= TERMINAL_REFRESH_NS or self._done == self._total_steps:
+                self._last_ns = now_ns
+                print(f"\r\x1b[K{self._line(block, duration_ns)}", end="", file=self._stream, flush=True)
+        elif self._done % LINE_EVERY_STEPS == 0 or self._done == self._total_steps:
+            print(self._line(block, duration_ns), file=self._stream, flush=True)
+
+    def finish(self) -> None:
+        """Leaves the terminal's line."""
+        self._clear()
+
+    def _line(self, block: PlannedBlock, duration_ns: int) -> str:
+        name = f"{block.phase} (warm-up)" if block.warmup else f"{block.phase}, block {block.block}"
+        return (
+            f"distbench: step {self._done} of {self._total_steps}, {name}, "
+            f"latest step {units.seconds(duration_ns / 1e9)}"
+        )
+
+    def _clear(self) -> None:
+        if self._on_terminal:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)

@@ -1,0 +1,258 @@
+"""One rank's life, top to bottom."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from distbench.config import Config, Overrides, resolve
+from distbench.errors import DistbenchError, RankFailedError
+from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, RankWriter, json_document, write_atomically
+from distbench.worker import host, preflight
+from distbench.worker.device import Device, check_one_gpu_each, claim_device
+from distbench.worker.executed_ops import count_executed_ops
+from distbench.worker.measure import PlannedBlock, clock_resolution_ns, plan_blocks, time_block
+from distbench.worker.network import Network
+from distbench.worker.phases import Phase, PhaseLadder
+from distbench.worker.progress import Progress
+from distbench.worker.run_directory import RunDirectory, create, gather_records
+from distbench.worker.telemetry import NoTelemetry, NvmlTelemetry, open_telemetry
+from distbench.worker.world import World, import_horovod, open_world
+
+CLOCK = time.perf_counter_ns
+GROUP = "world"
+
+
+@dataclass
+class Rank:
+    """What one rank holds while it runs."""
+
+    world: World
+    hvd: Any
+    config: Config
+    device: Device
+    telemetry: NvmlTelemetry | NoTelemetry
+    run: RunDirectory
+    writer: RankWriter
+    progress: Progress | None  # rank 0 only
+
+
+def run_rank(overrides: Overrides) -> str | None:
+    """Runs the benchmark as one rank of the job; returns the run directory on rank 0, None elsewhere.
+
+    Raises the same DistbenchError on every rank where all of them can still be told, and
+    RankFailedError where this rank failed alone.
+    """
+    tensorflow_log = overrides.get("tensorflow_log")
+    prepare_environment(show_log=bool(tensorflow_log and tensorflow_log.value))
+    hvd = import_horovod()
+    world = open_world(hvd)
+    rank = _begin(world, hvd, overrides)
+    try:
+        _measure(rank)
+        _finish(rank)
+    except DistbenchError as error:
+        _record_end_of_failed_run(rank, error)
+        raise
+    except Exception as error:
+        failed = RankFailedError(
+            f"rank {world.rank} failed with {type(error).__name__}: {_first_line(error)}; what was "
+            f"measured before is in {rank.run.layout.directory}"
+        )
+        _record_end_of_failed_run(rank, failed, traceback.format_exc())
+        raise failed from error
+    world.close()
+    return str(rank.run.layout.directory) if world.rank == 0 else None
+
+
+def prepare_environment(show_log: bool) -> None:
+    """Sets what TensorFlow and CUDA read once, before they are imported."""
+    if not show_log:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # its default, without the notice
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # count GPUs as NVML does
+
+
+def _begin(world: World, hvd: Any, overrides: Overrides) -> Rank:
+    """Device, configuration and directory: everything that must be agreed on before any work."""
+    machine = host.machine()
+    device = world.together(
+        lambda: claim_device(world, machine["host"], machine["cpu"], _threads(overrides))
+    )
+    telemetry = open_telemetry(device.kind, device.nvml_name)
+    holders = world.allgather_json([machine["host"], telemetry.uuid])
+    world.together(lambda: check_one_gpu_each(holders))
+    config = world.together(lambda: resolve(overrides, on_gpu=device.kind == "GPU"))
+    preflight.check_same_everywhere(world, _identity(config))
+    run_id = str(world.allgather_json(_new_run_id(config, world))[0])
+    run = create(world, config, run_id)
+    writer = world.together(lambda: RankWriter(run.layout.raw, run_id, world.rank))
+    progress = Progress(sys.stderr, CLOCK, plan_blocks(config)) if world.rank == 0 else None
+    rank = Rank(world, hvd, config, device, telemetry, run, writer, progress)
+    _write_header(rank, machine)
+    return rank
+
+
+def _threads(overrides: Overrides) -> int:
+    given = overrides.get("threads_per_rank")
+    return given.value if given else 0
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    """What every rank must have alike."""
+    values = {f"config.{name}": value for name, value in config.as_dict().items()}
+    packages = {f"version of {name}": value for name, value in host.versions().items()}
+    return {**values, **packages}
+
+
+def _new_run_id(config: Config, world: World) -> str:
+    """Readable, and unique by its random end."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())  # a label only; no duration uses it
+    return f"{stamp}-{config.config}-{config.preset}-np{world.size}-{uuid.uuid4().hex[:8]}"
+
+
+def _write_header(rank: Rank, machine: Mapping[str, Any]) -> None:
+    world = rank.world
+    description = {
+        "rank": world.rank,
+        "local_rank": world.local_rank,
+        "local_size": world.local_size,
+        **machine,
+        "device": asdict(rank.device),
+        "gpu_uuid": rank.telemetry.uuid,
+        "driver": rank.telemetry.driver,
+    }
+    rank.writer.append(
+        "header",
+        schema=SCHEMA_NAME,
+        schema_version=SCHEMA_VERSION,
+        size=world.size,
+        local_rank=world.local_rank,
+        local_size=world.local_size,
+        host=machine["host"],
+        boot_id=host.boot_id(),
+        device=asdict(rank.device),
+        gpu_uuid=rank.telemetry.uuid,
+        controller=world.controller,
+        transport=world.transport,
+        clock="time.perf_counter_ns",
+        clock_resolution_ns=clock_resolution_ns(CLOCK),
+        grad_bytes=rank.config.network().grad_bytes,
+        tensor_count=rank.config.network().tensor_count,
+    )
+    machines = world.allgather_json(description)
+    if world.rank == 0:
+        write_atomically(rank.run.layout.manifest, json_document(_manifest(rank, machines)))
+        rank.run.write_status("running", None)
+
+
+def _manifest(rank: Rank, machines: list[Any]) -> dict[str, Any]:
+    return {
+        "run_id": rank.run.run_id,
+        "versions": host.versions(),
+        "horovod": host.horovod_build(rank.hvd),
+        "tensorflow": host.tensorflow_build(),
+        "mpi_library": host.mpi_library(rank.world.controller),
+        "environment": host.environment(os.environ),
+        "git_commit": host.git_commit(),
+        "controller": rank.world.controller,
+        "transport": rank.world.transport,
+        "block_order_seed": rank.config.seed,
+        "ranks": machines,
+    }
+
+
+def _measure(rank: Rank) -> None:
+    """Builds the network, proves the phases, and times every block."""
+    world, config = rank.world, rank.config
+    _say(rank, f"{config.network_label} on {world.size} {rank.device.kind}(s), building the graph")
+    network = Network(config.network(), config.batch_size, config.seed, world.rank)
+    rank.hvd.broadcast_variables(network.parameters, root_rank=0)
+    ladder = PhaseLadder(network, rank.hvd, world.size)
+    phases = ladder.build(config.phases)
+    weights = ladder.snapshot()
+    _say(rank, "preflight: proving that every phase does its work")
+    proof = preflight.prove_phases(phases, network, world, rank.device.kind, count_executed_ops)
+    ladder.restore(weights)
+    rank.writer.append("preflight", ranks_in_group=world.size, **proof)
+    for block in plan_blocks(config):
+        phase = phases[block.phase]
+        _run_block(rank, phase, block)
+        if phase.changes_parameters:
+            ladder.restore(weights)
+    _say(rank, "checking weights and gradients after the last block")
+    rank.writer.append("final", **preflight.prove_after_timing(phases, network, world))
+
+
+def _run_block(rank: Rank, phase: Phase, block: PlannedBlock) -> None:
+    import tensorflow as tf
+
+    before = rank.telemetry.read()
+    progress = rank.progress
+    report = (lambda _, duration_ns: progress.step(block, duration_ns)) if progress else _silently
+    rank.world.barrier()
+    times = time_block(
+        phase.run, tf.test.experimental.sync_devices, CLOCK, block.steps, after_step=report
+    )
+    rank.writer.append(
+        "block",
+        phase=block.phase,
+        group=GROUP,
+        group_size=rank.world.size,
+        block=block.block,
+        warmup=block.warmup,
+        images_per_step=phase.images_per_step,
+        telemetry={"before": before, "after": rank.telemetry.read()} if before else None,
+        **asdict(times),
+    )
+
+
+def _silently(index: int, duration_ns: int) -> None:
+    """Ranks other than 0 say nothing."""
+
+
+def _finish(rank: Rank) -> None:
+    """Closes this rank's record and brings all of them to rank 0."""
+    rank.writer.append("end", status="ok")
+    rank.writer.close()
+    gathered = rank.world.together(lambda: gather_records(rank.world, rank.run))
+    if rank.world.rank == 0:
+        rank.run.write_status("complete", 0, gather=dict(gathered or {}))
+    if rank.progress:
+        rank.progress.finish()
+
+
+def _record_end_of_failed_run(rank: Rank, error: DistbenchError, trace: str | None = None) -> None:
+    """Leaves the reason on disk. Nothing here may hide the error that is on its way."""
+    if rank.progress:
+        rank.progress.finish()
+    try:
+        rank.writer.append(
+            "failure",
+            error=type(error).__name__,
+            exit_code=error.exit_code,
+            sentence=error.sentence,
+            traceback=trace,
+        )
+        if rank.world.rank == 0:
+            rank.run.write_status(
+                "failed", error.exit_code, error=type(error).__name__, cause=error.sentence
+            )
+    except (DistbenchError, OSError, ValueError) as second:
+        print(f"distbench: the failure could not be recorded: {second}", file=sys.stderr)
+
+
+def _say(rank: Rank, text: str) -> None:
+    if rank.progress:
+        rank.progress.say(text)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [""]
+    return lines[0][:300]

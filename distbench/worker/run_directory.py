@@ -1,0 +1,106 @@
+"""The run directory while the ranks write it: made once, never overwritten, gathered at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distbench.config import Config
+from distbench.errors import OutputError
+from distbench.layout import RunLayout
+from distbench.records import json_document, raw_file_name, write_atomically
+from distbench.worker.world import World
+
+
+@dataclass
+class RunDirectory:
+    """This rank's view of the run directory; `is_shared` tells whether rank 0's is the same one."""
+
+    layout: RunLayout
+    run_id: str
+    is_shared: bool
+    status: dict[str, Any] = field(default_factory=dict)
+
+    def write_status(self, state: str, exit_code: int | None, **more: Any) -> None:
+        """Replaces status.json; `state` is running, complete or failed."""
+        self.status.update({"state": state, "exit_code": exit_code, "run_id": self.run_id, **more})
+        write_atomically(self.layout.status, json_document(self.status))
+
+
+def create(world: World, config: Config, run_id: str) -> RunDirectory:
+    """Makes the run directory: rank 0 first, then every rank that does not see rank 0's.
+
+    `run_id` is rank 0's, the same on every rank. Raises OutputError, on every rank, where the
+    directory exists already or cannot be made.
+    """
+    directory = Path(config.output) if config.output else Path("results") / run_id
+    layout = RunLayout(directory)
+    document = json_document({"run_id": run_id, **config.as_dict()})
+    if world.rank == 0:
+        world.together(lambda: _make(layout, document))
+    else:
+        world.together(lambda: None)
+    is_shared = world.rank == 0 or _is_of_run(layout, run_id)
+    world.together(lambda: None if is_shared else _make(layout, document))
+    return RunDirectory(layout, run_id, is_shared)
+
+
+def _make(layout: RunLayout, config_document: bytes) -> None:
+    try:
+        layout.directory.parent.mkdir(parents=True, exist_ok=True)
+        layout.directory.mkdir()
+        layout.raw.mkdir()
+    except FileExistsError as error:
+        raise OutputError(
+            f"the run directory {layout.directory} exists already and a run is never overwritten; "
+            "name another one with --output"
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"the run directory {layout.directory} cannot be made ({error.strerror}); "
+            "name a place that can be written with --output"
+        ) from error
+    write_atomically(layout.config, config_document)
+
+
+def _is_of_run(layout: RunLayout, run_id: str) -> bool:
+    try:
+        return json.loads(layout.config.read_text()).get("run_id") == run_id
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
+    """Brings every rank's file to rank 0; returns there what came and how. To be called on every rank.
+
+    The gather always runs. Where rank 0 sees a rank's file already (a shared disk), the bytes that
+    came must be those of the file; elsewhere they become the file. Raises OutputError on rank 0
+    where they differ.
+    """
+    own = (run.layout.raw / raw_file_name(world.rank)).read_bytes()
+    received = world.gather_bytes(own)
+    if received is None:
+        return None
+    verified = written = 0
+    for rank, content in enumerate(received):
+        path = run.layout.raw / raw_file_name(rank)
+        if not path.exists():
+            write_atomically(path, content)
+            written += 1
+        elif path.read_bytes() == content:
+            verified += 1
+        else:
+            raise OutputError(
+                f"the {len(content)} bytes that rank {rank} sent are not those of {path}; "
+                "does another job write to this directory? Run again with another --output"
+            )
+    return {
+        "transport": world.transport,
+        "ranks": world.size,
+        "bytes": sum(map(len, received)),
+        "files_verified": verified,
+        "files_written": written,
+    }

@@ -1,0 +1,231 @@
+"""Who am I, who are the others: the ranks of one job as Horovod sees them.
+
+Bytes travel in plain buffers: mpi4py's Gatherv and Allgatherv where Horovod runs over MPI, Horovod's
+own uint8 allgather where it runs over Gloo. Under Gloo the ranks are no MPI processes; mpi4py would
+start each as a world of its own, and can abort, so it is imported only after Horovod said "MPI".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from distbench.errors import ERROR_KINDS, DistbenchError, MissingPartError
+from distbench.launchers import ALONE, LaunchedAs, launched_as
+
+# No exchange carries more than this at once: counts of MPI are 32-bit, and under Gloo every rank
+# receives what all of them send.
+EXCHANGE_LIMIT_BYTES = 64 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class World(ABC):
+    """The ranks of this job and what they can tell each other."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    controller: str  # "mpi" or "gloo"
+    transport: str  # how bytes are gathered, in words
+    exchanges_without_tensorflow: bool
+
+    @abstractmethod
+    def barrier(self) -> None:
+        """Returns when every rank has called it."""
+
+    @abstractmethod
+    def _allgather_slice(self, data: bytes) -> list[bytes]:
+        """What every rank gave, on every rank; at most EXCHANGE_LIMIT_BYTES in all."""
+
+    def _gather_slice(self, data: bytes) -> list[bytes] | None:
+        """What every rank gave, on rank 0; None elsewhere."""
+        everything = self._allgather_slice(data)
+        return everything if self.rank == 0 else None
+
+    def close(self) -> None:
+        """Leaves the job; nothing can be exchanged afterwards."""
+
+    def allgather_bytes(self, data: bytes) -> list[bytes]:
+        """The `data` of every rank by rank, on every rank. For small messages."""
+        return self._allgather_slice(data)
+
+    def gather_bytes(self, data: bytes) -> list[bytes] | None:
+        """The `data` of every rank by rank, on rank 0; None on the others. Any length."""
+        slice_bytes = max(1, EXCHANGE_LIMIT_BYTES // self.size)
+        lengths = [int(length) for length in self.allgather_bytes(str(len(data)).encode())]
+        received: list[list[bytes]] = [[] for _ in range(self.size)]
+        for offset in range(0, max(lengths), slice_bytes):
+            slices = self._gather_slice(data[offset : offset + slice_bytes])
+            for collected, part in zip(received, slices or []):
+                collected.append(part)
+        return [b"".join(parts) for parts in received] if self.rank == 0 else None
+
+    def allgather_json(self, value: Any) -> list[Any]:
+        """`allgather_bytes` of a JSON value."""
+        parts = self.allgather_bytes(json.dumps(value, sort_keys=True).encode())
+        return [json.loads(part) for part in parts]
+
+    def together(self, action: Callable[[], T]) -> T:
+        """Runs `action` on every rank; where it fails on any, the first rank's error is raised on all.
+
+        So no rank goes on into a collective that the others never enter.
+        """
+        problem, result = None, None
+        try:
+            result = action()
+        except DistbenchError as error:
+            problem = error
+        told = [type(problem).__name__, problem.sentence] if problem else None
+        problems = self.allgather_json(told)
+        for rank, told in enumerate(problems):
+            if told is not None:
+                everywhere = problems.count(told) == self.size
+                prefix = "" if everywhere or self.size == 1 else f"rank {rank}: "
+                agreed = ERROR_KINDS[told[0]](prefix + told[1])
+                agreed.on_every_rank = True
+                raise agreed
+        return result  # type: ignore[return-value]
+
+
+class _HorovodWorld(World):
+    def __init__(self, hvd: Any) -> None:
+        self._hvd = hvd
+        self.rank, self.size = hvd.rank(), hvd.size()
+        self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
+
+    def close(self) -> None:
+        self.barrier()  # a rank that leaves early takes the others' collectives with it
+        self._hvd.shutdown()
+
+
+class MpiWorld(_HorovodWorld):
+    """Horovod over MPI: exchanges go through mpi4py, beside Horovod, on the same MPI."""
+
+    controller = "mpi"
+    transport = "mpi4py Gatherv"
+    exchanges_without_tensorflow = True
+
+    def __init__(self, hvd: Any) -> None:
+        super().__init__(hvd)
+        import mpi4py
+
+        mpi4py.rc.initialize = False  # Horovod has done it,
+        mpi4py.rc.finalize = False  # and will undo it
+        from mpi4py import MPI
+
+        self._mpi = MPI
+        self._communicator = MPI.COMM_WORLD
+        if self._communicator.size != self.size:
+            raise MissingPartError(
+                f"mpi4py sees {self._communicator.size} ranks and Horovod {self.size}; they use "
+                "different MPI libraries; install both against the MPI of your mpirun"
+            )
+
+    def barrier(self) -> None:
+        self._communicator.Barrier()
+
+    def _allgather_slice(self, data: bytes) -> list[bytes]:
+        counts, buffer = self._receive_buffer(data)
+        self._communicator.Allgatherv(
+            [data, self._mpi.BYTE], [buffer, (counts, None), self._mpi.BYTE]
+        )
+        return _split(bytes(buffer), counts)
+
+    def _gather_slice(self, data: bytes) -> list[bytes] | None:
+        counts, buffer = self._receive_buffer(data)
+        receive = [buffer, (counts, None), self._mpi.BYTE] if self.rank == 0 else None
+        self._communicator.Gatherv([data, self._mpi.BYTE], receive, root=0)
+        return _split(bytes(buffer), counts) if self.rank == 0 else None
+
+    def _receive_buffer(self, data: bytes) -> tuple[list[int], bytearray]:
+        import numpy
+
+        counts = numpy.empty(self.size, dtype=numpy.int64)
+        self._communicator.Allgather(numpy.array([len(data)], dtype=numpy.int64), counts)
+        return counts.tolist(), bytearray(int(counts.sum()))
+
+
+class GlooWorld(_HorovodWorld):
+    """Horovod over Gloo: exchanges are Horovod's own collectives on uint8 tensors, on the CPU."""
+
+    controller = "gloo"
+    transport = "Horovod allgather (uint8)"
+    exchanges_without_tensorflow = False
+
+    def barrier(self) -> None:
+        import tensorflow as tf
+
+        with tf.device("/CPU:0"):
+            self._hvd.allreduce(tf.zeros([1]), op=self._hvd.Sum)
+
+    def _allgather_slice(self, data: bytes) -> list[bytes]:
+        import numpy
+        import tensorflow as tf
+
+        with tf.device("/CPU:0"):
+            lengths = self._hvd.allgather(tf.constant([len(data)], tf.int64)).numpy().tolist()
+            # One more byte each: an allgather of nothing at all is not to be relied on.
+            buffer = numpy.frombuffer(data + b"\0", dtype=numpy.uint8)
+            received = self._hvd.allgather(tf.constant(buffer)).numpy().tobytes()
+        return [part[:-1] for part in _split(received, [length + 1 for length in lengths])]
+
+
+def _split(received: bytes, lengths: list[int]) -> list[bytes]:
+    parts, start = [], 0
+    for length in lengths:
+        parts.append(received[start : start + length])
+        start += length
+    return parts
+
+
+def import_horovod() -> Any:
+    """`horovod.tensorflow`; MissingPartError where it or TensorFlow is missing or does not load."""
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError as error:
+        raise MissingPartError(
+            f"TensorFlow cannot be imported ({_first_line(error)}); "
+            "run launch/setup.sh, or install tensorflow 2.18.1"
+        ) from error
+    try:
+        import horovod.tensorflow as hvd
+    except ImportError as error:
+        raise MissingPartError(
+            f"Horovod cannot be imported with TensorFlow ({_first_line(error)}); "
+            "run launch/setup.sh, or build horovod 0.28.1 with HOROVOD_WITH_TENSORFLOW=1"
+        ) from error
+    return hvd
+
+
+def open_world(hvd: Any) -> World:
+    """Initialises Horovod and returns its world; blocks until every rank has come.
+
+    Raises MissingPartError where Horovod sees another number of ranks than the launcher started.
+    """
+    launched = launched_as(os.environ)
+    if launched == ALONE:
+        # Open MPI's wheel cannot start a lone process in any other way.
+        os.environ.setdefault("OMPI_MCA_ess_singleton_isolated", "1")
+    hvd.init()
+    check_size(launched, hvd.size())
+    return MpiWorld(hvd) if hvd.mpi_enabled() else GlooWorld(hvd)
+
+
+def check_size(launched: LaunchedAs, horovod_size: int) -> None:
+    """Raises MissingPartError unless Horovod sees all the ranks that the launcher started."""
+    if launched.size != horovod_size:
+        raise MissingPartError(
+            f"{launched.launcher} started {launched.size} ranks, but Horovod sees {horovod_size}; "
+            "Horovod was built without support for this launcher's MPI: rebuild it with "
+            "HOROVOD_WITH_MPI=1 against that MPI, or launch with horovodrun --gloo"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
