@@ -115,10 +115,13 @@ def _report_in_child(directory: str) -> None:
     sys.stdout.flush()
     try:
         code = subprocess.run(
-            command, env=without_launcher_variables(os.environ), stdin=subprocess.DEVNULL, check=False
+            command,
+            env=without_launcher_variables(os.environ),
+            stdin=subprocess.DEVNULL,
+            check=False,
         ).returncode
     except OSError as error:
-        code = error.errno
+        code = error.errno or 1
     if code:
         print(
             f"distbench: the run is complete, but its report failed ({code}); "

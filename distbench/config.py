@@ -159,9 +159,7 @@ class Config:
     threads_per_rank: int = _setting(
         0, _whole_number(0), "CPU threads of each rank; 0 shares the allowed cores out"
     )
-    seed: int = _setting(
-        0, _whole_number(0), "seed of weights, images and the order of the blocks"
-    )
+    seed: int = _setting(0, _whole_number(0), "seed of weights, images and the order of the blocks")
     output: str = _setting("", _path, "the run directory; by default results/<run id>")
     tensorflow_log: bool = _setting(False, _switch, "show TensorFlow's own start-up messages")
 

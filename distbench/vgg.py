@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Union
 
 INPUT_CHANNELS = 3
 BLOCKS = 5
@@ -96,12 +95,12 @@ class FullyConnected:
 
     @property
     def macs(self) -> int:
-        """inputs · outputs."""
+        """Inputs · outputs."""
         return self.inputs * self.outputs
 
 
-WeightLayer = Union[Convolution, FullyConnected]
-Layer = Union[Convolution, LocalResponseNormalisation, MaxPool, FullyConnected]
+WeightLayer = Convolution | FullyConnected
+Layer = Convolution | LocalResponseNormalisation | MaxPool | FullyConnected
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,9 @@ def _backward(run: Run, summary: pd.DataFrame) -> Iterator[Check]:
     ratio = medians["forward_backward"] / medians["forward"]
     text = f"forward_backward takes {ratio:.2f} × forward; by FLOPs it is {flop_ratio:.2f} ×"
     if ratio < LEAST_BACKWARD_RATIO:
-        yield Check("suspect", f"{text}. Was the backward pass left out? Do not quote these numbers")
+        yield Check(
+            "suspect", f"{text}. Was the backward pass left out? Do not quote these numbers"
+        )
     else:
         yield Check("note", text)
 
@@ -108,7 +110,8 @@ def _instruments(run: Run) -> Iterator[Check]:
     for name in INSTRUMENTS:
         if environment.get(name, "") not in ("", "0"):
             yield Check(
-                "suspect", f"{name} was on while timing, which changes the times; unset it to measure"
+                "suspect",
+                f"{name} was on while timing, which changes the times; unset it to measure",
             )
 
 

@@ -133,9 +133,7 @@ def _read_ranks(layout: RunLayout, run_id: str) -> tuple[RankRecords, ...]:
     return tuple(read_rank_file(path, run_id) for path in paths)
 
 
-def _reasons_incomplete(
-    ranks: Sequence[RankRecords], size: int, config: Config
-) -> Iterable[str]:
+def _reasons_incomplete(ranks: Sequence[RankRecords], size: int, config: Config) -> Iterable[str]:
     present = {records.rank for records in ranks if records.header is not None}
     for rank in sorted(set(range(size)) - present):
         yield f"rank {rank} left no record ({raw_file_name(rank)})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def interval_ranks(samples: int) -> tuple[int, int] | None:
     return lower, samples + 1 - lower
 
 
-def median_interval(values: Sequence[float] | np.ndarray) -> Interval:
+def median_interval(values: Sequence[float] | np.ndarray[Any, Any]) -> Interval:
     """Distribution-free 95 % interval of the median of independent `values`."""
     ordered = np.sort(np.asarray(values, dtype=float))
     ranks = interval_ranks(len(ordered))

@@ -177,7 +177,8 @@ def _difference_interval(jobs: pd.DataFrame, difference: float) -> Interval:
 def step_parts(steps: pd.DataFrame) -> dict[str, float]:
     """The step's time by part, in seconds: differences of neighbouring phases' medians.
 
-    Keys: forward, backward, exposed communication, optimizer; only those whose phases were run.
+    Keys: forward, backward, exposed communication, optimizer, up to the first whose phase was not
+    run. They add up to the median of the last phase.
     """
     jobs = job_steps(steps)
     medians = {phase: _median(jobs, phase) for phase in PHASES if phase in set(jobs["phase"])}
@@ -187,11 +188,12 @@ def step_parts(steps: pd.DataFrame) -> dict[str, float]:
         ("exposed communication", "forward_backward_allreduce", "forward_backward"),
         ("optimizer", "train_step", "forward_backward_allreduce"),
     )
-    return {
-        part: medians[phase] - (medians[below] if below else 0.0)
-        for part, phase, below in ladder
-        if phase in medians and (below is None or below in medians)
-    }
+    parts: dict[str, float] = {}
+    for part, phase, below in ladder:
+        if phase not in medians:
+            break  # what is above cannot be told from what is missing
+        parts[part] = medians[phase] - (medians[below] if below else 0.0)
+    return parts
 
 
 def headline_phase(summary: pd.DataFrame) -> str | None:

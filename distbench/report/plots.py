@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from distbench import units
 from distbench.analysis.summary import block_medians, job_steps
@@ -32,10 +34,10 @@ PART_COLOURS = {
     "optimizer": PHASE_COLOURS["train_step"],
 }
 GREY = "#6b6b6b"
-STYLE = {
+STYLE: Any = {
     "font.size": 11,
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
+    "axes.titlesize": 11,
+    "axes.titlecolor": "#444444",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -51,7 +53,7 @@ STYLE = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """distbench's look, for the figures made and saved inside."""
+    """Distbench's look, for the figures made and saved inside."""
     with matplotlib.rc_context(STYLE):
         yield
 
@@ -133,7 +135,7 @@ def step_time_split(findings: Findings) -> Figure | None:
         labels.append(name + (" (negative)" if part_s < 0 else ""))
     axes.barh(len(parts), left, color="#444444", height=0.6)
     _label_bar(axes, left, len(parts), left, None)
-    labels.append("whole step")
+    labels.append(f"{_last_phase(parts)}\n(whole step)")
     if alone:
         axes.barh(
             len(parts) + 1,
@@ -149,7 +151,8 @@ def step_time_split(findings: Findings) -> Figure | None:
     axes.invert_yaxis()
     axes.set_xlim(min(0.0, left), longest * 1.25)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("seconds   (differences between the medians of neighbouring phases)")
+    axes.xaxis.set_major_formatter(_time_formatter(digits=3))
+    axes.set_xlabel("difference between the medians of neighbouring phases")
     return figure
 
 
@@ -185,16 +188,17 @@ def heat_map(findings: Findings) -> Figure | None:
             vmax=largest,
         )
         axes.grid(visible=False)
-        axes.set_title(_phase_label(phase, one_line=True), fontsize=10, fontweight="normal")
+        above = f"{_subtitle(findings)}\n\n" if phase == phases[0] else ""
+        axes.set_title(above + phase, fontsize=10)
         shown = ranks if len(ranks) <= 8 else [ranks[0], ranks[-1]]
         axes.set_yticks([ranks.index(rank) for rank in shown], [f"rank {rank}" for rank in shown])
     panels[-1].set_xlabel("timed step, in the order they were run")
     figure.colorbar(image, ax=list(panels), label="time ÷ median of the phase", shrink=0.8)
-    figure.suptitle(_full_title(findings, "Step time of every rank"), ha="left", x=0.01)
+    _name(figure, "Step time of every rank")
     return figure
 
 
-def _relative_times(steps: pd.DataFrame) -> np.ndarray:
+def _relative_times(steps: pd.DataFrame) -> Any:
     grid = steps.pivot(index="rank", columns=["block", "step"], values="duration_ns")
     times = grid.sort_index(axis=1).to_numpy(dtype=float)
     return times / np.nanmedian(times)
@@ -209,42 +213,57 @@ def distribution(findings: Findings) -> Figure | None:
     for phase in PHASES:
         times = jobs.loc[jobs["phase"] == phase, "step_s"]
         if len(times):
-            label = f"{_phase_label(phase, one_line=True)} (n = {len(times)})"
+            label = f"{phase} (n = {len(times)})"
             axes.ecdf(times, color=PHASE_COLOURS[phase], linewidth=2, label=label)
     axes.set_xscale("log")
     _readable_time_axis(axes)
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("share of steps that took at most this long")
     axes.set_xlabel("job step (slowest rank), logarithmic")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    axes.legend(loc="lower right", fontsize=9)
     return figure
 
 
-def _readable_time_axis(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _last_phase(parts: dict[str, float]) -> str:
+    """The phase that the parts add up to."""
+    whole = {
+        "optimizer": "train_step",
+        "exposed communication": "forward_backward_allreduce",
+        "backward": "forward_backward",
+    }
+    return _phase_label(whole[list(parts)[-1]])
 
+
+def _time_formatter(digits: int) -> FuncFormatter:
+    return FuncFormatter(lambda value_s, _: units.seconds(value_s, digits))
+
+
+def _readable_time_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: units.seconds(value, 1)))
+    axes.xaxis.set_major_formatter(_time_formatter(digits=1))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _figure(findings: Findings, name: str, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
-    figure.suptitle(_full_title(findings, name), ha="left", x=0.01)
+    _name(figure, name)
+    axes.set_title(_subtitle(findings))
     return figure, axes
 
 
-def _full_title(findings: Findings, name: str) -> str:
-    """The name, and below it what was run: no chart of a CPU or of a reduced network goes unmarked."""
-    mark = "" if findings.is_valid else "  —  NOT VALID, see the report's checks"
+def _name(figure: Figure, name: str) -> None:
+    figure.suptitle(name, ha="left", x=0.01, fontweight="bold", fontsize=14)
+
+
+def _subtitle(findings: Findings) -> str:
+    """What was run: no chart of a CPU, of a reduced network or of a broken run goes unmarked."""
+    mark = "" if findings.is_valid else "NOT VALID, see the report's checks: "
     # matplotlib would read text between dollar signs as a formula.
-    return f"{name}{mark}\n{printable(title(findings.run))}".replace("$", r"\$")
+    return f"{mark}{printable(title(findings.run))}".replace("$", r"\$")
 
 
-def _phase_label(phase: str, one_line: bool = False) -> str:
-    if one_line:
-        return phase
+def _phase_label(phase: str) -> str:
     return phase.replace("forward_backward_allreduce", "forward_backward\n_allreduce")
 
 

@@ -26,6 +26,8 @@ PHASE_COLUMNS = (
     "skew",
 )
 
+SKEW_NOTE = "A job step is as long as its slowest rank; skew is between ranks."
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -144,7 +146,7 @@ def terminal_report(findings: Findings) -> str:
     rows = [PHASE_COLUMNS, *phase_rows(findings.summary)]
     sections = [
         [title(findings.run), headline(findings)],
-        list(_aligned(rows)) + ["A job step is as long as its slowest rank; skew is between ranks."],
+        [*_aligned(rows), SKEW_NOTE],
         communication_lines(findings),
         [f"{check.level}: {check.text}" for check in findings.checks],
         scraper_lines(findings),

@@ -138,9 +138,7 @@ def claim_device(world: World, host: str, cpu_name: str, threads_per_rank: int) 
     import tensorflow as tf
 
     cores = cores_of_node(world, host)
-    threads = share_cores(
-        threads_per_rank, os.sched_getaffinity(0), cores, cgroup_core_quota()
-    )
+    threads = share_cores(threads_per_rank, os.sched_getaffinity(0), cores, cgroup_core_quota())
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         _set_threads(tf, threads.count)

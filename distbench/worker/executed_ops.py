@@ -16,8 +16,8 @@ from typing import Any
 ALLREDUCE_OP = "HorovodAllreduce"
 
 
-def count_executed_ops(call: Callable[[], Any]) -> tuple[Counter[str], Any]:
-    """Runs `call` once under the profiler; returns executions by op type, and what it returned."""
+def count_executed_ops(call: Callable[[], Any]) -> Counter[str]:
+    """Runs `call` once under the profiler; returns how often each type of op was executed."""
     import tensorflow as tf
 
     options = tf.profiler.experimental.ProfilerOptions(
@@ -26,11 +26,11 @@ def count_executed_ops(call: Callable[[], Any]) -> tuple[Counter[str], Any]:
     with tempfile.TemporaryDirectory(prefix="distbench-profile-") as folder:
         tf.profiler.experimental.start(folder, options)
         try:
-            result = call()
+            call()
             tf.test.experimental.sync_devices()
         finally:
             tf.profiler.experimental.stop()
-        return _executions(Path(folder)), result
+        return _executions(Path(folder))
 
 
 def _executions(folder: Path) -> Counter[str]:

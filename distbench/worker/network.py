@@ -73,7 +73,7 @@ def _apply(layer: vgg_table.Layer, activations: Any, parameters: Any, keep_prob:
 
 
 def _normalise(layer: vgg_table.LocalResponseNormalisation, activations: Any) -> Any:
-    """x / (k + α Σ x²)^β over `window` neighbouring channels.
+    """X / (k + α Σ x²)^β over `window` neighbouring channels.
 
     The mapping to TensorFlow: depth_radius = (n − 1) / 2, bias = k, alpha = α and beta = β. Neither
     the paper nor TensorFlow divides α by n (Caffe does), so that α is handed over unchanged.

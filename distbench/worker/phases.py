@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from distbench.worker.network import Network
@@ -85,14 +86,12 @@ class PhaseLadder:
         def forward(keep_prob: Any) -> Any:
             return self._network.outputs(keep_prob).predictions
 
-        return self._compute_phase("forward", forward, KEEP_PROB_INFERENCE, allreduces=0)
+        function = self._compiled(forward)
+        return self._compute_phase("forward", function, KEEP_PROB_INFERENCE, allreduces=0)
 
     def _forward_backward(self) -> Phase:
-        def forward_backward(keep_prob: Any) -> Any:
-            return self._local_gradients(keep_prob)
-
         return self._compute_phase(
-            "forward_backward", forward_backward, KEEP_PROB_TRAINING, allreduces=0
+            "forward_backward", self._gradient_function, KEEP_PROB_TRAINING, allreduces=0
         )
 
     def _allreduce(self) -> Phase:
@@ -114,7 +113,8 @@ class PhaseLadder:
         def with_gradients(gradients: Sequence[Any]) -> Any:
             return function(*gradients)
 
-        gradients = [tf.identity(value) for value in self._allreduce_inputs()]
+        # The gradients of one real step: what the allreduce of a training job carries.
+        gradients = self._gradient_function(tf.constant(KEEP_PROB_TRAINING, tf.float32))
         return Phase(
             name="allreduce",
             run=lambda: function(*gradients),
@@ -124,12 +124,9 @@ class PhaseLadder:
         )
 
     def _forward_backward_allreduce(self) -> Phase:
-        def forward_backward_allreduce(keep_prob: Any) -> Any:
-            return self._reduced_gradients(keep_prob)
-
         return self._compute_phase(
             "forward_backward_allreduce",
-            forward_backward_allreduce,
+            self._compiled(self._reduced_gradients),
             KEEP_PROB_TRAINING,
             allreduces=self._allreduces,
         )
@@ -156,7 +153,7 @@ class PhaseLadder:
 
         return self._compute_phase(
             "train_step",
-            train_step,
+            self._compiled(train_step),
             KEEP_PROB_TRAINING,
             allreduces=self._allreduces,
             changes_parameters=True,
@@ -165,15 +162,13 @@ class PhaseLadder:
     def _compute_phase(
         self,
         name: str,
-        python_function: Callable[[Any], Any],
+        function: Callable[[Any], Any],
         keep_prob: float,
         allreduces: int,
         changes_parameters: bool = False,
     ) -> Phase:
         import tensorflow as tf
 
-        # A concrete function can never retrace in the timed part.
-        function = tf.function(python_function).get_concrete_function(self._keep_prob_spec)
         keep_prob_tensor = tf.constant(keep_prob, tf.float32)
         return Phase(
             name=name,
@@ -184,22 +179,27 @@ class PhaseLadder:
             with_keep_prob=lambda value: function(tf.constant(value, tf.float32)),
         )
 
-    def _local_gradients(self, keep_prob: Any) -> list[Any]:
+    def _local_gradients(self, keep_prob: Any) -> Any:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
             loss = self._network.loss(keep_prob)
         return tape.gradient(loss, self._network.parameters)
 
-    def _reduced_gradients(self, keep_prob: Any) -> list[Any]:
+    def _reduced_gradients(self, keep_prob: Any) -> Any:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
             loss = self._network.loss(keep_prob)
         return self._hvd.DistributedGradientTape(tape).gradient(loss, self._network.parameters)
 
-    def _allreduce_inputs(self) -> list[Any]:
-        """The gradients of one real step: what the allreduce of a training job carries."""
+    @cached_property
+    def _gradient_function(self) -> Any:
+        """The compiled `forward_backward`, traced once: it also makes what `allreduce` carries."""
+        return self._compiled(self._local_gradients)
+
+    def _compiled(self, function: Callable[[Any], Any]) -> Any:
+        """The concrete function of keep_prob: it can never retrace in the timed part."""
         import tensorflow as tf
 
-        return tf.function(self._local_gradients)(tf.constant(KEEP_PROB_TRAINING, tf.float32))
+        return tf.function(function).get_concrete_function(self._keep_prob_spec)

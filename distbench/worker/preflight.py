@@ -22,9 +22,11 @@ from distbench.worker.world import World
 # sums only; GPUs also choose between algorithms, some in TF32 with its 10-bit mantissa.
 GRADIENT_TOLERANCE = {"CPU": 1e-4, "GPU": 2e-2}
 FLOAT32_MANTISSA_BITS = 24
-WRONG_WORK = "no speed is shown for work that is not done; please report this with the run directory"
+WRONG_WORK = (
+    "no speed is shown for work that is not done; please report this with the run directory"
+)
 
-OpCounter = Callable[[Callable[[], Any]], tuple[Counter[str], Any]]
+OpCounter = Callable[[Callable[[], Any]], Counter[str]]
 
 
 def check_same_everywhere(world: World, identity: Mapping[str, Any]) -> None:
@@ -51,9 +53,7 @@ def check_same_everywhere(world: World, identity: Mapping[str, Any]) -> None:
 
 def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int:
     """Runs the timed callable once and counts the allreduces that Horovod executed on this rank."""
-    executed, result = count_ops(phase.run)
-    del result
-    found = executed[ALLREDUCE_OP]
+    found: int = count_ops(phase.run)[ALLREDUCE_OP]
     if found != phase.allreduces_per_step:
         raise CorrectnessError(
             f"{phase.name} executed {found} allreduces in a step instead of "
@@ -94,7 +94,7 @@ class MeanPattern:
         self.size = size
         bits = max(2, FLOAT32_MANTISSA_BITS - math.ceil(math.log2(size + 1)))
         self.fractions = 2 ** min(10, bits // 2)
-        self.rank_terms = max(1, 2 ** (bits // 2) - 2)
+        self.rank_terms: int = max(1, 2 ** (bits // 2) - 2)
         terms = [self._rank_term(rank) for rank in range(size)]
         self.mean_term = sum(terms) / size
         exact = size & (size - 1) == 0
@@ -251,12 +251,12 @@ def prove_after_timing(
     shapes = network.vgg.parameter_shapes
     world.together(lambda: check_complete_and_finite("the network", network.parameters, shapes))
     found = {"parameters_digest": check_same_bits("the network", network.parameters, world)}
-    reduced = [phases[name] for name in ("forward_backward_allreduce", "train_step") if name in phases]
+    reduced = [
+        phases[name] for name in ("forward_backward_allreduce", "train_step") if name in phases
+    ]
     if reduced:
         found["reduced_gradients_digest"] = prove_reduced(reduced[0], shapes, world)
     elif "forward_backward" in phases:
         gradients = _as_list(phases["forward_backward"].run())
-        world.together(
-            lambda: check_complete_and_finite("forward_backward", gradients, shapes)
-        )
+        world.together(lambda: check_complete_and_finite("forward_backward", gradients, shapes))
     return found

@@ -15,7 +15,9 @@ TERMINAL_REFRESH_NS = 200_000_000
 class Progress:
     """Writes where the run is. Called between timed spans, never inside one."""
 
-    def __init__(self, stream: TextIO, clock_ns: Callable[[], int], plan: list[PlannedBlock]) -> None:
+    def __init__(
+        self, stream: TextIO, clock_ns: Callable[[], int], plan: list[PlannedBlock]
+    ) -> None:
         self._stream = stream
         self._clock_ns = clock_ns
         self._on_terminal = stream.isatty()
@@ -35,7 +37,12 @@ class Progress:
             now_ns = self._clock_ns()
             if now_ns - self._last_ns >= TERMINAL_REFRESH_NS or self._done == self._total_steps:
                 self._last_ns = now_ns
-                print(f"\r\x1b[K{self._line(block, duration_ns)}", end="", file=self._stream, flush=True)
+                print(
+                    f"\r\x1b[K{self._line(block, duration_ns)}",
+                    end="",
+                    file=self._stream,
+                    flush=True,
+                )
         elif self._done % LINE_EVERY_STEPS == 0 or self._done == self._total_steps:
             print(self._line(block, duration_ns), file=self._stream, flush=True)
 

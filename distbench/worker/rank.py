@@ -13,7 +13,13 @@ from typing import Any
 
 from distbench.config import Config, Overrides, resolve
 from distbench.errors import DistbenchError, RankFailedError
-from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, RankWriter, json_document, write_atomically
+from distbench.records import (
+    SCHEMA_NAME,
+    SCHEMA_VERSION,
+    RankWriter,
+    json_document,
+    write_atomically,
+)
 from distbench.worker import host, preflight
 from distbench.worker.device import Device, check_one_gpu_each, claim_device
 from distbench.worker.executed_ops import count_executed_ops

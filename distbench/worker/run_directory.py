@@ -68,7 +68,7 @@ def _make(layout: RunLayout, config_document: bytes) -> None:
 
 def _is_of_run(layout: RunLayout, run_id: str) -> bool:
     try:
-        return json.loads(layout.config.read_text()).get("run_id") == run_id
+        return bool(json.loads(layout.config.read_text()).get("run_id") == run_id)
     except (OSError, ValueError, AttributeError):
         return False
 

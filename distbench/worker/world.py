@@ -47,6 +47,7 @@ class World(ABC):
         everything = self._allgather_slice(data)
         return everything if self.rank == 0 else None
 
+    @abstractmethod
     def close(self) -> None:
         """Leaves the job; nothing can be exchanged afterwards."""
 

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sets everything up, then checks style and types and runs all tests.
+#
+#   launch/test.sh [pytest arguments]
+set -euo pipefail
+
+# shellcheck source=launch/environment.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+# shellcheck disable=SC2119 # the arguments are pytest's
+enter_environment
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+ruff check .
+ruff format --check .
+mypy
+shellcheck -x launch/*.sh .ci/run
+python -m pytest "$@"
