@@ -49,21 +49,28 @@ def create(world: World, config: Config, run_id: str) -> RunDirectory:
 
 
 def _make(layout: RunLayout, config_document: bytes) -> None:
+    if layout.directory.exists():
+        raise _exists(layout)
     try:
         layout.directory.parent.mkdir(parents=True, exist_ok=True)
-        layout.directory.mkdir()
+        try:
+            layout.directory.mkdir()
+        except FileExistsError as error:  # another run was faster
+            raise _exists(layout) from error
         layout.raw.mkdir()
-    except FileExistsError as error:
-        raise OutputError(
-            f"the run directory {layout.directory} exists already and a run is never overwritten; "
-            "name another one with --output"
-        ) from error
     except OSError as error:
         raise OutputError(
             f"the run directory {layout.directory} cannot be made ({error.strerror}); "
             "name a place that can be written with --output"
         ) from error
     write_atomically(layout.config, config_document)
+
+
+def _exists(layout: RunLayout) -> OutputError:
+    return OutputError(
+        f"the run directory {layout.directory} exists already and a run is never overwritten; "
+        "name another one with --output"
+    )
 
 
 def _is_of_run(layout: RunLayout, run_id: str) -> bool:

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# TensorFlow reads these once, when a test first imports it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No DISTBENCH_* setting of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("DISTBENCH_"):
+            monkeypatch.delenv(name)
+    yield
+
+
+@pytest.fixture()
+def run_directory(tmp_path: Path) -> Path:
+    """A path for a run directory, which does not exist yet."""
+    return tmp_path / "run"

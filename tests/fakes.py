@@ -1,0 +1,183 @@
+"""Worlds, clocks and runs that are known exactly, so that results can be worked out by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from distbench.config import Config
+from distbench.layout import RunLayout
+from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, RankWriter, json_document
+from distbench.worker.world import World
+
+RUN_ID = "run-1"
+MS = 1_000_000  # nanoseconds
+
+
+class FakeClock:
+    """A clock that stands still until something advances it."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def advance(self, nanoseconds: int) -> None:
+        self.now_ns += nanoseconds
+
+
+class _Meeting:
+    def __init__(self, size: int) -> None:
+        self.barrier = threading.Barrier(size, timeout=20)
+        self.given: list[bytes] = [b""] * size
+
+
+class FakeWorld(World):
+    """One rank of a world whose ranks are threads of this process."""
+
+    controller = "fake"
+    transport = "threads"
+    exchanges_without_tensorflow = True
+
+    def __init__(self, rank: int, size: int, meeting: _Meeting | None = None) -> None:
+        self.rank, self.size = rank, size
+        self.local_rank, self.local_size = rank, size
+        self._meeting = meeting or _Meeting(size)
+        self.closed = False
+
+    def barrier(self) -> None:
+        self._meeting.barrier.wait()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _allgather_slice(self, data: bytes) -> list[bytes]:
+        self._meeting.given[self.rank] = data
+        self.barrier()
+        received = list(self._meeting.given)
+        self.barrier()
+        return received
+
+
+def on_every_rank(size: int, body: Callable[[FakeWorld], Any]) -> list[Any]:
+    """What `body` returned or raised on each rank of a fake world."""
+    meeting = _Meeting(size)
+
+    def run(rank: int) -> Any:
+        try:
+            return body(FakeWorld(rank, size, meeting))
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(run, range(size)))
+
+
+def small_config(**changes: Any) -> Config:
+    """A network that is built in a moment."""
+    values: dict[str, Any] = {
+        "preset": "quick",
+        "image_size": 32,
+        "batch_size": 2,
+        "classes": 10,
+        "fc_units": 128,
+        "width_multiplier": 0.25,
+        "warmup_steps": 1,
+        "steps": 6,
+        "blocks": 6,
+    }
+    return Config(**{**values, **changes})
+
+
+def header(rank: int, size: int, **changes: Any) -> dict[str, Any]:
+    """The header record of a rank on a host called 'node'."""
+    return {
+        "schema": SCHEMA_NAME,
+        "schema_version": SCHEMA_VERSION,
+        "size": size,
+        "local_rank": rank,
+        "local_size": size,
+        "host": "node",
+        "boot_id": "boot",
+        "device": {
+            "kind": "CPU",
+            "name": "a processor",
+            "nvml_name": "",
+            "threads": 1,
+            "threads_reason": "given",
+        },
+        "controller": "gloo",
+        "transport": "threads",
+        "grad_bytes": 1_000_000,
+        "tensor_count": 2,
+        **changes,
+    }
+
+
+def block(
+    phase: str, index: int, duration_ms: Sequence[float], warmup: bool = False, **changes: Any
+) -> dict[str, Any]:
+    """One block whose steps follow each other without a gap."""
+    durations = [round(value * MS) for value in duration_ms]
+    starts = [1_000 + sum(durations[:position]) for position in range(len(durations))]
+    return {
+        "phase": phase,
+        "group": "world",
+        "group_size": 2,
+        "block": index,
+        "warmup": warmup,
+        "images_per_step": 0 if phase == "allreduce" else 4,
+        "telemetry": None,
+        "start_ns": starts,
+        "duration_ns": durations,
+        **changes,
+    }
+
+
+def write_run(
+    directory: Path,
+    blocks_by_rank: Sequence[Sequence[dict[str, Any]]],
+    config: Config | None = None,
+    unfinished: Sequence[int] = (),
+    header_changes: dict[str, Any] | None = None,
+) -> RunLayout:
+    """A run directory with the given blocks; `unfinished` ranks have no end line."""
+    layout = RunLayout(directory)
+    layout.raw.mkdir(parents=True)
+    document = {"run_id": RUN_ID, **(config or small_config()).as_dict()}
+    layout.config.write_bytes(json_document(document))
+    for rank, blocks in enumerate(blocks_by_rank):
+        writer = RankWriter(layout.raw, RUN_ID, rank)
+        writer.append("header", **header(rank, len(blocks_by_rank), **(header_changes or {})))
+        writer.append("preflight", executed_allreduces={})
+        for one in blocks:
+            writer.append("block", **one)
+        if rank not in unfinished:
+            writer.append("final")
+            writer.append("end", status="ok")
+        writer.close()
+    return layout
+
+
+def ladder_blocks(scale: float = 1.0, rounds: int = 6) -> list[dict[str, Any]]:
+    """Every phase in `rounds` blocks of two steps, after a block of warm-up that is far too slow.
+
+    In ms: forward 10, forward_backward 30, allreduce 20, forward_backward_allreduce 40, train_step 45;
+    block b of each is longer by b µs.
+    """
+    times = {
+        "forward": 10.0,
+        "forward_backward": 30.0,
+        "allreduce": 20.0,
+        "forward_backward_allreduce": 40.0,
+        "train_step": 45.0,
+    }
+    blocks = [block(phase, 0, [500.0], warmup=True) for phase in times]
+    for index in range(1, rounds + 1):
+        for phase, time_ms in times.items():
+            blocks.append(block(phase, index, [scale * (time_ms + index / 1000)] * 2))
+    return blocks

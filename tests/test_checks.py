@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from distbench.analysis.checks import Check, check_run
+from distbench.analysis.collect import load_run
+from distbench.analysis.summary import summarise
+from distbench.config import Config
+from tests.fakes import block, ladder_blocks, small_config, write_run
+
+
+def checks_of(directory: Path) -> list[Check]:
+    run = load_run(directory)
+    return check_run(run, summarise(run.steps, 10**6))
+
+
+def texts(checks: list[Check], level: str) -> str:
+    return "\n".join(check.text for check in checks if check.level == level)
+
+
+def test_a_whole_run_has_only_notes(run_directory: Path) -> None:
+    write_run(run_directory, [ladder_blocks(), ladder_blocks()])
+    checks = checks_of(run_directory)
+    assert {check.level for check in checks} == {"note"}
+    notes = texts(checks, "note")
+    assert "forward_backward takes 3.00 × forward" in notes
+    assert "measured on CPUs, not GPUs" in notes
+    assert "no VGG result" in notes
+
+
+def test_an_incomplete_run_is_invalid_and_comes_first(run_directory: Path) -> None:
+    write_run(run_directory, [ladder_blocks(), ladder_blocks()], unfinished=[1])
+    checks = checks_of(run_directory)
+    assert checks[0].level == "invalid"
+    assert "INCOMPLETE: rank 1" in texts(checks, "invalid")
+    assert "rank 1 was not checked after its last block" in texts(checks, "invalid")
+
+
+def test_a_cheap_backward_pass_is_suspect(run_directory: Path) -> None:
+    blocks = []
+    for index in range(1, 7):
+        blocks += [block("forward", index, [10.0]), block("forward_backward", index, [14.9])]
+    write_run(run_directory, [blocks, blocks])
+    assert "forward_backward takes 1.49 × forward" in texts(checks_of(run_directory), "suspect")
+
+
+def test_few_blocks_are_noted(run_directory: Path) -> None:
+    write_run(run_directory, [ladder_blocks(rounds=5), ladder_blocks(rounds=5)])
+    assert "fewer than 6 blocks" in texts(checks_of(run_directory), "note")
+
+
+def rank_of_manifest(threads: int, reason: str = "given", allowed: int = 2) -> dict[str, Any]:
+    device = {"kind": "CPU", "threads": threads, "threads_reason": reason}
+    return {"host": "node", "device": device, "cores_allowed": allowed, "local_size": 2}
+
+
+def manifest_checks(directory: Path, **manifest: Any) -> str:
+    layout = write_run(directory, [ladder_blocks(), ladder_blocks()])
+    layout.manifest.write_text(json.dumps(manifest))
+    return texts(checks_of(directory), "suspect")
+
+
+def test_more_threads_than_cores_are_suspect(run_directory: Path) -> None:
+    suspect = manifest_checks(run_directory, ranks=[rank_of_manifest(2), rank_of_manifest(2)])
+    assert "4 threads on 2 cores of node" in suspect
+
+
+def test_ranks_with_a_core_each_are_not_oversubscribed(run_directory: Path) -> None:
+    bound = rank_of_manifest(1, "the launcher bound this rank to 1 core(s)", allowed=1)
+    assert manifest_checks(run_directory, ranks=[bound, bound]) == ""
+
+
+def test_tuning_while_timing_is_suspect(run_directory: Path) -> None:
+    suspect = manifest_checks(run_directory, environment={"HOROVOD_AUTOTUNE": "1"})
+    assert "HOROVOD_AUTOTUNE was on while timing" in suspect
+
+
+def test_the_cpu_preset_and_one_rank_are_said(run_directory: Path) -> None:
+    config = Config(preset="cpu", batch_size=4)
+    blocks = [{**one, "group_size": 1} for one in ladder_blocks()]
+    write_run(run_directory, [blocks], config=config)
+    notes = texts(checks_of(run_directory), "note")
+    assert "measured on CPUs, not GPUs, with the preset 'cpu'" in notes
+    assert "one rank: nothing is reduced" in notes
+    assert small_config().network_label not in notes

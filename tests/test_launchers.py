@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from distbench.launchers import ALONE, launched_as, without_launcher_variables
+
+
+@pytest.mark.parametrize(
+    ("environ", "rank", "size"),
+    [
+        ({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "4"}, 1, 4),
+        ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "3"}, 2, 3),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, 0, 2),
+        ({"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8"}, 5, 8),
+        # horovodrun inside a Slurm batch script
+        ({"SLURM_PROCID": "0", "HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"}, 1, 2),
+    ],
+)
+def test_each_launcher(environ: dict[str, str], rank: int, size: int) -> None:
+    found = launched_as(environ)
+    assert (found.rank, found.size) == (rank, size)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "8"},  # the batch script itself, not srun
+        {"HOROVOD_RANK": "", "HOROVOD_SIZE": "x"},
+    ],
+)
+def test_no_launcher(environ: dict[str, str]) -> None:
+    assert launched_as(environ) == ALONE
+
+
+def test_the_reporter_inherits_no_rank() -> None:
+    environ = {"OMPI_COMM_WORLD_RANK": "0", "PMIX_RANK": "0", "HOROVOD_RANK": "0", "PATH": "/bin"}
+    assert without_launcher_variables(environ) == {"PATH": "/bin"}

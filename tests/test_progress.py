@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import io
+
+from distbench.worker.measure import PlannedBlock
+from distbench.worker.progress import Progress
+from tests.fakes import MS, FakeClock
+
+PLAN = [PlannedBlock("forward", 0, 5, warmup=True), PlannedBlock("forward", 1, 20, warmup=False)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_line_every_ten_steps_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, FakeClock(), PLAN)
+    for block in PLAN:
+        for _ in range(block.steps):
+            progress.step(block, 2 * MS)
+    assert stream.getvalue().splitlines() == [
+        f"distbench: step {done} of 25, forward, block 1, latest step 2.000 ms" for done in (10, 20, 25)
+    ]
+
+
+def test_one_line_that_updates_five_times_a_second_on_a_terminal() -> None:
+    stream, clock = Terminal(), FakeClock()
+    progress = Progress(stream, clock, PLAN)
+    clock.advance(10**9)
+    for _ in range(4):
+        progress.step(PLAN[0], MS)
+        clock.advance(100 * MS)
+    shown = stream.getvalue()
+    assert shown.count("\r") == 2
+    assert "\n" not in shown
+    assert "step 3 of 25, forward (warm-up)" in shown
+
+
+def test_a_message_stays_and_clears_the_line() -> None:
+    stream = Terminal()
+    progress = Progress(stream, FakeClock(), PLAN)
+    progress.say("checking")
+    assert stream.getvalue() == "\r\x1b[Kdistbench: checking\n"

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distbench import records
+from distbench.errors import OutputError, RecordsError
+from tests.fakes import RUN_ID, block, header
+
+
+def rank_file(directory: Path, blocks: int = 2) -> Path:
+    writer = records.RankWriter(directory, RUN_ID, 0)
+    writer.append("header", **header(0, 1))
+    for index in range(blocks):
+        writer.append("block", **block("forward", index, [1.0, 2.0]))
+    writer.append("end", status="ok")
+    writer.close()
+    return writer.path
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    found = records.read_rank_file(rank_file(tmp_path), RUN_ID)
+    assert found.problems == []
+    assert found.header is not None
+    assert found.header["host"] == "node"
+    assert [item["block"] for item in found.blocks] == [0, 1]
+    assert found.blocks[0]["duration_ns"] == [1_000_000, 2_000_000]
+    assert found.end is not None
+    assert [item["seq"] for item in found.blocks] == [1, 2]
+
+
+def test_lines_are_plain_json_with_a_checksum_over_the_rest(tmp_path: Path) -> None:
+    import zlib
+
+    line = rank_file(tmp_path).read_text().splitlines()[0]
+    record = json.loads(line)
+    checksum = record.pop("crc32")
+    body = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    assert checksum == f"{zlib.crc32(body.encode()):08x}"
+
+
+def test_a_file_cut_anywhere_loses_at_most_its_last_line(tmp_path: Path) -> None:
+    whole = rank_file(tmp_path).read_bytes()
+    cut_file = tmp_path / "cut" / records.raw_file_name(0)
+    cut_file.parent.mkdir()
+    for length in range(len(whole)):
+        cut_file.write_bytes(whole[:length])
+        found = records.read_rank_file(cut_file, RUN_ID)
+        whole_lines = whole[:length].count(b"\n")
+        kept = (found.header is not None) + len(found.blocks)
+        assert kept == whole_lines
+        assert found.end is None
+        assert len(found.problems) == (0 if whole[:length].endswith(b"\n") or not length else 1)
+
+
+@given(position=st.integers(min_value=0), flip=st.integers(min_value=1, max_value=255))
+def test_a_changed_byte_is_never_believed(tmp_path_factory, position: int, flip: int) -> None:
+    directory = tmp_path_factory.mktemp("flip")
+    path = rank_file(directory)
+    content = bytearray(path.read_bytes())
+    position %= len(content)
+    content[position] ^= flip
+    path.write_bytes(bytes(content))
+    found = records.read_rank_file(path, RUN_ID)
+    assert found.problems
+    assert all(item["duration_ns"] == [1_000_000, 2_000_000] for item in found.blocks)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"duration_ns": [1]}, "do not pair up"),
+        ({"duration_ns": [], "start_ns": []}, "do not pair up"),
+        ({"duration_ns": [1, 0]}, "not positive"),
+        ({"duration_ns": [1, 2.5]}, "without integer times"),
+        ({"duration_ns": None}, "without integer times"),
+        ({"phase": 3}, "valid phase"),
+        ({"warmup": 1}, "valid warmup"),
+    ],
+)
+def test_a_block_that_cannot_be_is_left_out(tmp_path: Path, changes: dict, said: str) -> None:
+    writer = records.RankWriter(tmp_path, RUN_ID, 0)
+    writer.append("header", **header(0, 1))
+    writer.append("block", **{**block("forward", 0, [1.0, 2.0]), **changes})
+    found = records.read_rank_file(writer.path, RUN_ID)
+    assert found.blocks == []
+    assert said in found.problems[0]
+
+
+def test_foreign_duplicate_and_unknown_lines_are_named(tmp_path: Path) -> None:
+    path = rank_file(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    common = {"rank": 0, "seq": 9, "run_id": RUN_ID}
+    foreign = records.encode({**common, "kind": "end", "run_id": "run-2"})
+    other_rank = records.encode({**block("forward", 5, [1.0]), **common, "kind": "block", "rank": 1})
+    unknown = records.encode({**common, "kind": "colour"})
+    path.write_bytes(b"".join([*lines[:2], lines[1], foreign, other_rank, unknown]))
+    problems = "\n".join(records.read_rank_file(path, RUN_ID).problems)
+    for said in ("line 3: sequence number 1 out of order", "run 'run-2'", "rank 1", "unknown kind"):
+        assert said in problems
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    writer = records.RankWriter(tmp_path, RUN_ID, 0)
+    writer.append("header", **header(0, 1, schema_version=99))
+    found = records.read_rank_file(writer.path, RUN_ID)
+    assert found.header is None
+    assert "version 99, this distbench reads 'distbench.raw' version 1" in found.problems[0]
+
+
+def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
+    records.RankWriter(tmp_path, RUN_ID, 0)
+    with pytest.raises(OutputError, match=r"rank-00000\.jsonl cannot be written \(File exists\)"):
+        records.RankWriter(tmp_path, RUN_ID, 0)
+
+
+def test_a_full_disk_is_an_error_and_keeps_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = records.RankWriter(tmp_path, RUN_ID, 0)
+    writer.append("header", **header(0, 1))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        writer.append("end", status="ok")
+    assert records.read_rank_file(writer.path, RUN_ID).header is not None
+
+
+def test_not_a_number_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        records.encode({"value": float("nan")})
+
+
+def test_a_missing_file_is_a_problem_and_a_foreign_name_an_error(tmp_path: Path) -> None:
+    found = records.read_rank_file(tmp_path / "rank-00003.jsonl", RUN_ID)
+    assert "cannot be read" in found.problems[0]
+    with pytest.raises(RecordsError, match="is no file of one rank"):
+        records.read_rank_file(tmp_path / "rank-x.jsonl", RUN_ID)
+
+
+def test_atomic_write_leaves_nothing_beside(tmp_path: Path) -> None:
+    records.write_atomically(tmp_path / "a.json", b"1")
+    records.write_atomically(tmp_path / "a.json", b"2")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == b"2"
+    with pytest.raises(OutputError):
+        records.write_atomically(tmp_path / "none" / "a.json", b"1")
