@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distbench.errors import CorrectnessError, MismatchError
+from distbench.worker import preflight
+from distbench.worker.executed_ops import ALLREDUCE_OP
+from distbench.worker.phases import Phase
+from tests.fakes import FakeWorld, on_every_rank
+from tests.tensorflow_fakes import lone_phases
+
+tf = pytest.importorskip("tensorflow")
+
+SHAPES = [(3, 3, 2, 4), (4,), (1500, 2), (7,)]
+
+
+def counting(executed: int) -> preflight.OpCounter:
+    return lambda call: Counter({ALLREDUCE_OP: executed})
+
+
+def phase(run: Callable[[], Any] = lambda: None, allreduces: int = 0, **more: Any) -> Phase:
+    return Phase("a_phase", run, images_per_step=1, allreduces_per_step=allreduces, **more)
+
+
+def test_the_expected_count_passes_and_any_other_fails() -> None:
+    assert preflight.check_executed_allreduces(phase(allreduces=32), counting(32)) == 32
+    for executed in (0, 31, 33):
+        with pytest.raises(CorrectnessError, match=f"executed {executed} allreduces in a step"):
+            preflight.check_executed_allreduces(phase(allreduces=32), counting(executed))
+
+
+def exact_allreduce(size: int) -> Callable[[Any], Any]:
+    """What the mean of every rank's pattern is, summed in float32 as an allreduce does."""
+    pattern = preflight.MeanPattern(size)
+
+    def reduce(inputs: Any) -> Any:
+        outputs = []
+        for index, one in enumerate(inputs):
+            total = tf.add_n([pattern.sent(rank, index, one.shape) for rank in range(size)])
+            outputs.append(total * np.float32(1 / size))
+        return outputs
+
+    return reduce
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 7, 8, 33, 64, 100])
+def test_the_mean_of_the_pattern_is_exact_at_any_size(size: int) -> None:
+    for rank in (0, size - 1):
+        checked = phase(with_gradients=exact_allreduce(size))
+        preflight.check_allreduce_mean(checked, SHAPES, FakeWorld(rank, size))
+
+
+@pytest.mark.parametrize("size", [256, 4096, 16384])
+def test_the_pattern_fits_into_float32_at_large_sizes(size: int) -> None:
+    pattern = preflight.MeanPattern(size)
+    largest_sum = size * (pattern.rank_terms + 1)
+    assert largest_sum * pattern.fractions <= 2**24
+    assert pattern.fractions >= 16
+
+
+def spoilt(change: Callable[[list[Any]], list[Any]]) -> Phase:
+    reduce = exact_allreduce(4)
+    return phase(with_gradients=lambda inputs: change(reduce(inputs)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda out: [*out[:-1], out[-1] * 0],  # a tensor that was left out
+        lambda out: [out[0] + 2.0**-20, *out[1:]],  # hardly wrong
+        lambda out: [out[0], out[3][:4], *out[2:]],  # swapped
+        lambda out: [*out[:2], tf.roll(out[2], 1, axis=0), out[3]],  # shifted
+        lambda out: [out[0] * np.nan, *out[1:]],
+        lambda out: out[:-1],
+    ],
+)
+def test_a_wrong_mean_is_found(change: Callable[[list[Any]], list[Any]]) -> None:
+    with pytest.raises(CorrectnessError):
+        preflight.check_allreduce_mean(spoilt(change), SHAPES, FakeWorld(0, 4))
+
+
+def test_an_allreduce_that_only_returns_its_input_is_found() -> None:
+    lazy = phase(with_gradients=list)
+    with pytest.raises(CorrectnessError, match="off by"):
+        preflight.check_allreduce_mean(lazy, SHAPES, FakeWorld(1, 4))
+
+
+def test_a_mean_without_one_rank_is_found_at_odd_sizes() -> None:
+    with pytest.raises(CorrectnessError):
+        preflight.check_allreduce_mean(
+            phase(with_gradients=exact_allreduce(6)), SHAPES, FakeWorld(0, 7)
+        )
+
+
+def test_the_real_phases_pass() -> None:
+    network, _, phases = lone_phases(["forward", "forward_backward"])
+    preflight.check_forward(phases["forward"], network)
+    difference = preflight.check_gradients(phases["forward_backward"], network, "CPU")
+    assert 0 <= difference < 1e-4
+
+
+def test_a_function_that_returns_only_the_loss_is_refused() -> None:
+    """The classic trap: TensorFlow prunes the whole backward pass of such a function."""
+    network, _, phases = lone_phases(["forward_backward"])
+    loss_only = dataclasses.replace(
+        phases["forward_backward"],
+        with_keep_prob=tf.function(lambda keep_prob: network.loss(tf.constant(keep_prob))),
+    )
+    with pytest.raises(CorrectnessError, match="returned 1 tensors where the 32 gradients"):
+        preflight.check_gradients(loss_only, network, "CPU")
+
+
+def test_wrong_or_infinite_gradients_are_refused() -> None:
+    network, _, phases = lone_phases(["forward_backward"])
+    original = phases["forward_backward"]
+    assert original.with_keep_prob is not None
+
+    def changed(change: Callable[[list[Any]], list[Any]]) -> Phase:
+        return dataclasses.replace(
+            original,
+            with_keep_prob=lambda keep_prob: change(list(original.with_keep_prob(keep_prob))),
+        )
+
+    with pytest.raises(CorrectnessError, match="differs from an eager computation"):
+        slightly_off = changed(lambda out: [out[0] * 1.01, *out[1:]])
+        preflight.check_gradients(slightly_off, network, "CPU")
+    with pytest.raises(CorrectnessError, match="NaN or an infinity in tensor 3"):
+        infinite = changed(lambda out: [*out[:3], out[3] * np.inf, *out[4:]])
+        preflight.check_gradients(infinite, network, "CPU")
+
+
+def test_wrong_predictions_are_refused() -> None:
+    network, _, phases = lone_phases(["forward"])
+    original = phases["forward"].with_keep_prob
+    assert original is not None
+    wrong = dataclasses.replace(
+        phases["forward"], with_keep_prob=lambda keep_prob: (original(keep_prob) + 1) % 10
+    )
+    with pytest.raises(CorrectnessError, match="forward predicts other classes"):
+        preflight.check_forward(wrong, network)
+
+
+def test_ranks_must_hold_the_same_bits() -> None:
+    def body(world: FakeWorld, difference: float) -> str:
+        tensor = tf.constant([1.0, 2.0 + difference * world.rank])
+        return preflight.check_same_bits("it", [tensor], world)
+
+    first, second = on_every_rank(2, lambda world: body(world, 0.0))
+    assert first == second
+    found = on_every_rank(2, lambda world: body(world, 2.0**-22))
+    assert [type(error) for error in found] == [CorrectnessError] * 2
+    assert "it differs between rank 0 and rank 1" in found[1].sentence
+
+
+def test_ranks_must_hold_the_same_configuration() -> None:
+    def body(world: FakeWorld) -> None:
+        identity = {"config.batch_size": 8 + (world.rank == 2), "version of python": "3.11"}
+        preflight.check_same_everywhere(world, identity)
+
+    found = on_every_rank(3, body)
+    assert [type(error) for error in found] == [MismatchError] * 3
+    assert "rank 2 has config.batch_size = 9, rank 0 has 8" in found[0].sentence
+    assert found[0].exit_code == 3
+
+
+def test_a_whole_preflight_on_one_rank() -> None:
+    names = ["forward", "forward_backward", "allreduce", "forward_backward_allreduce", "train_step"]
+    network, _, phases = lone_phases(names)
+    world = FakeWorld(0, 1)
+    found = preflight.prove_phases(phases, network, world, "CPU", counting(0))
+    assert found["executed_allreduces"] == dict.fromkeys(names, 0)
+    assert found["largest_gradient_difference"] < 1e-4
+    final = preflight.prove_after_timing(phases, network, world)
+    assert set(final) == {"parameters_digest", "reduced_gradients_digest"}
+
+
+def test_weights_that_ran_away_are_found_after_the_timing() -> None:
+    network, _, phases = lone_phases(["forward_backward"])
+    network.parameters[3].assign(network.parameters[3] * np.nan)
+    with pytest.raises(CorrectnessError, match="the network holds a NaN or an infinity in tensor 3"):
+        preflight.prove_after_timing(phases, network, FakeWorld(0, 1))
