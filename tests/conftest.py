@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No DISTBENCH_* setting of the machine reaches a test."""
     for name in list(os.environ):
         if name.startswith("DISTBENCH_"):
             monkeypatch.delenv(name)
-    yield
 
 
-@pytest.fixture()
+@pytest.fixture
 def run_directory(tmp_path: Path) -> Path:
     """A path for a run directory, which does not exist yet."""
     return tmp_path / "run"

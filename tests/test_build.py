@@ -17,7 +17,9 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
-def test_deleting_everything_derived_and_asking_again_gives_the_same_bytes(run_directory: Path) -> None:
+def test_deleting_everything_derived_and_asking_again_gives_the_same_bytes(
+    run_directory: Path,
+) -> None:
     layout = write_run(run_directory, [ladder_blocks(), ladder_blocks(1.1)])
     report(run_directory)
     first = contents(layout.derived)
@@ -63,7 +65,9 @@ def test_a_dead_ranks_run_is_reported_and_marked(run_directory: Path) -> None:
 
 def test_nothing_that_all_ranks_have_is_nothing_to_report(run_directory: Path) -> None:
     write_run(run_directory, [[block("forward", 1, [1.0])], []], unfinished=[1])
-    with pytest.raises(RecordsError, match="no timed step that all 2 ranks have: rank 1 has no end"):
+    with pytest.raises(
+        RecordsError, match="no timed step that all 2 ranks have: rank 1 has no end"
+    ):
         report(run_directory)
 
 

@@ -70,7 +70,9 @@ def test_a_damaged_line_is_left_out_and_named(run_directory: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{", '{"colour": 1}', '{"config": "Z"}'])
-def test_a_directory_without_a_configuration_is_refused(tmp_path: Path, content: str | None) -> None:
+def test_a_directory_without_a_configuration_is_refused(
+    tmp_path: Path, content: str | None
+) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(RecordsError) as caught:

@@ -51,8 +51,12 @@ def gloo_cores(monkeypatch: pytest.MonkeyPatch, launcher: set[int]) -> list[set[
     return on_every_rank(2, body)[0]
 
 
-def test_over_gloo_fewer_cores_than_the_launcher_means_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert share_cores(0, {0}, gloo_cores(monkeypatch, {0, 1})).reason.startswith("the launcher bound")
+def test_over_gloo_fewer_cores_than_the_launcher_means_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert share_cores(0, {0}, gloo_cores(monkeypatch, {0, 1})).reason.startswith(
+        "the launcher bound"
+    )
     assert "shared by 2" in share_cores(0, {0}, gloo_cores(monkeypatch, {0})).reason
 
 
@@ -73,7 +77,9 @@ def test_each_local_rank_has_its_gpu() -> None:
 
 
 def test_two_ranks_on_one_gpu_are_refused() -> None:
-    device.check_one_gpu_each([("a", "GPU-1"), ("a", "GPU-2"), ("b", "GPU-1"), ("c", ""), ("c", "")])
+    device.check_one_gpu_each(
+        [("a", "GPU-1"), ("a", "GPU-2"), ("b", "GPU-1"), ("c", ""), ("c", "")]
+    )
     with pytest.raises(MissingPartError, match=r"ranks 0 and 2 on a share one GPU \(GPU-1\)"):
         device.check_one_gpu_each([["a", "GPU-1"], ["a", "GPU-2"], ["a", "GPU-1"]])
 

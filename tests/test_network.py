@@ -15,7 +15,9 @@ SMALL = {"image_size": 32, "classes": 10, "fc_units": 128, "width_multiplier": 0
 
 
 def small_network(configuration: str = "D", rank: int = 0, **changes: Any) -> Network:
-    return Network(vgg.build(configuration, **{**SMALL, **changes}), batch_size=2, seed=0, rank=rank)
+    return Network(
+        vgg.build(configuration, **{**SMALL, **changes}), batch_size=2, seed=0, rank=rank
+    )
 
 
 def one() -> Any:
@@ -28,7 +30,9 @@ def test_the_graph_has_what_the_table_says(configuration: str) -> None:
     shapes = [tuple(parameter.shape) for parameter in network.parameters]
     assert shapes == list(network.vgg.parameter_shapes)
     assert sum(math.prod(shape) for shape in shapes) == network.vgg.parameter_count
-    assert sum(parameter.numpy().nbytes for parameter in network.parameters) == network.vgg.grad_bytes
+    assert (
+        sum(parameter.numpy().nbytes for parameter in network.parameters) == network.vgg.grad_bytes
+    )
     assert network.outputs(one()).softmax.shape == (2, 10)
 
 

@@ -66,7 +66,9 @@ def test_the_same_run_gives_the_same_bytes(run_directory: Path, image_format: st
     found = findings(run_directory)
     with plots.style():
         first = [plots.image_bytes(item, image_format) for item, _ in plots.figures(found).values()]
-        second = [plots.image_bytes(item, image_format) for item, _ in plots.figures(found).values()]
+        second = [
+            plots.image_bytes(item, image_format) for item, _ in plots.figures(found).values()
+        ]
     assert first == second
 
 

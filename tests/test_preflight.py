@@ -127,11 +127,11 @@ def test_wrong_or_infinite_gradients_are_refused() -> None:
             with_keep_prob=lambda keep_prob: change(list(original.with_keep_prob(keep_prob))),
         )
 
+    slightly_off = changed(lambda out: [out[0] * 1.01, *out[1:]])
     with pytest.raises(CorrectnessError, match="differs from an eager computation"):
-        slightly_off = changed(lambda out: [out[0] * 1.01, *out[1:]])
         preflight.check_gradients(slightly_off, network, "CPU")
+    infinite = changed(lambda out: [*out[:3], out[3] * np.inf, *out[4:]])
     with pytest.raises(CorrectnessError, match="NaN or an infinity in tensor 3"):
-        infinite = changed(lambda out: [*out[:3], out[3] * np.inf, *out[4:]])
         preflight.check_gradients(infinite, network, "CPU")
 
 
@@ -183,5 +183,7 @@ def test_a_whole_preflight_on_one_rank() -> None:
 def test_weights_that_ran_away_are_found_after_the_timing() -> None:
     network, _, phases = lone_phases(["forward_backward"])
     network.parameters[3].assign(network.parameters[3] * np.nan)
-    with pytest.raises(CorrectnessError, match="the network holds a NaN or an infinity in tensor 3"):
+    with pytest.raises(
+        CorrectnessError, match="the network holds a NaN or an infinity in tensor 3"
+    ):
         preflight.prove_after_timing(phases, network, FakeWorld(0, 1))

@@ -21,7 +21,8 @@ def test_a_line_every_ten_steps_where_there_is_no_terminal() -> None:
         for _ in range(block.steps):
             progress.step(block, 2 * MS)
     assert stream.getvalue().splitlines() == [
-        f"distbench: step {done} of 25, forward, block 1, latest step 2.000 ms" for done in (10, 20, 25)
+        f"distbench: step {done} of 25, forward, block 1, latest step 2.000 ms"
+        for done in (10, 20, 25)
     ]
 
 

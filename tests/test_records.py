@@ -98,7 +98,9 @@ def test_foreign_duplicate_and_unknown_lines_are_named(tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     common = {"rank": 0, "seq": 9, "run_id": RUN_ID}
     foreign = records.encode({**common, "kind": "end", "run_id": "run-2"})
-    other_rank = records.encode({**block("forward", 5, [1.0]), **common, "kind": "block", "rank": 1})
+    other_rank = records.encode(
+        {**block("forward", 5, [1.0]), **common, "kind": "block", "rank": 1}
+    )
     unknown = records.encode({**common, "kind": "colour"})
     path.write_bytes(b"".join([*lines[:2], lines[1], foreign, other_rank, unknown]))
     problems = "\n".join(records.read_rank_file(path, RUN_ID).problems)

@@ -11,8 +11,15 @@ from distbench.analysis.statistics import interval_ranks, median_interval
 # Worked out from the binomial distribution; the same as in published tables.
 @pytest.mark.parametrize(
     ("samples", "ranks"),
-    [(6, (1, 6)), (10, (2, 9)), (20, (6, 15)), (30, (10, 21)), (50, (18, 33)), (100, (40, 61))]
-    + [(200, (86, 115))],
+    [
+        (6, (1, 6)),
+        (10, (2, 9)),
+        (20, (6, 15)),
+        (30, (10, 21)),
+        (50, (18, 33)),
+        (100, (40, 61)),
+        (200, (86, 115)),
+    ],
 )
 def test_order_statistics_of_the_median(samples: int, ranks: tuple[int, int]) -> None:
     assert interval_ranks(samples) == ranks

@@ -17,7 +17,7 @@ from distbench.analysis.summary import (
 from tests.fakes import block, ladder_blocks, write_run
 
 
-@pytest.fixture()
+@pytest.fixture
 def steps(run_directory: Path) -> pd.DataFrame:
     """Two ranks; rank 1 takes 10 % longer in everything."""
     write_run(run_directory, [ladder_blocks(), ladder_blocks(scale=1.1)])

@@ -31,8 +31,8 @@ def test_the_terminals_table(run_directory: Path) -> None:
 def test_lines_for_scrapers(run_directory: Path) -> None:
     # half of 8 / (1.1 * 45.001 ms) - 8 / (1.1 * 45.006 ms) is 0.009
     assert tables.scraper_lines(findings(run_directory)) == [
-        "Total img/sec on 2 CPU(s): 161.6 +-0.0",
-        "total images/sec: 161.60",
+        "Total img/sec on 2 CPU(s): 161.6 +-0.0090",
+        "total images/sec: 161.6",
     ]
 
 

@@ -54,7 +54,9 @@ def test_flops_leave_out_the_gradient_of_the_images() -> None:
 
 
 def test_fully_connected_macs() -> None:
-    fully_connected = [item for item in vgg.build("D").layers if isinstance(item, vgg.FullyConnected)]
+    fully_connected = [
+        item for item in vgg.build("D").layers if isinstance(item, vgg.FullyConnected)
+    ]
     assert sum(layer.macs for layer in fully_connected) == 123_633_664
 
 

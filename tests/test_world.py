@@ -64,7 +64,9 @@ def test_fewer_ranks_than_were_started_is_refused() -> None:
         ("horovod.tensorflow", "Horovod cannot be imported with TensorFlow"),
     ],
 )
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, missing: str, said: str) -> None:
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, missing: str, said: str
+) -> None:
     real_import = builtins.__import__
 
     def refuse(name: str, *arguments: Any, **more: Any) -> Any:

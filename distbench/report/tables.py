@@ -79,9 +79,15 @@ def scraper_lines(findings: Findings) -> list[str]:
     half = (row["images_per_s_high"] - row["images_per_s_low"]) / 2
     kind = findings.run.device_kind.replace(" ", "")
     return [
-        f"Total img/sec on {findings.run.size} {kind}(s): {row['images_per_s']:.1f} +-{half:.1f}",
-        f"total images/sec: {row['images_per_s']:.2f}",
+        f"Total img/sec on {findings.run.size} {kind}(s): "
+        f"{units.significant(row['images_per_s'])} +-{_half_width(half)}",
+        f"total images/sec: {units.significant(row['images_per_s'])}",
     ]
+
+
+def _half_width(half: float) -> str:
+    """A number that a scraper can read, also where there is no interval."""
+    return "nan" if math.isnan(half) else units.significant(half, 2)
 
 
 def headline(findings: Findings) -> str:
