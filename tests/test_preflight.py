@@ -137,11 +137,8 @@ def test_wrong_or_infinite_gradients_are_refused() -> None:
 
 def test_wrong_predictions_are_refused() -> None:
     network, _, phases = lone_phases(["forward"])
-    original = phases["forward"].with_keep_prob
-    assert original is not None
-    wrong = dataclasses.replace(
-        phases["forward"], with_keep_prob=lambda keep_prob: (original(keep_prob) + 1) % 10
-    )
+    right = phases["forward"].run
+    wrong = dataclasses.replace(phases["forward"], run=lambda: (right() + 1) % 10)
     with pytest.raises(CorrectnessError, match="forward predicts other classes"):
         preflight.check_forward(wrong, network)
 

@@ -40,8 +40,11 @@ class Network:
         self.parameters = _initial_parameters(vgg, seed)
         self.images = _image_batch(vgg.image_size, batch_size, seed, rank)
 
-    def outputs(self, keep_prob: tf.Tensor) -> Outputs:
-        """The forward pass; `keep_prob` (scalar float32) is the share of fc6 and fc7 that dropout keeps."""
+    def outputs(self, keep_prob: tf.Tensor | float) -> Outputs:
+        """The forward pass; `keep_prob` is the share of fc6 and fc7 that dropout keeps.
+
+        A scalar float32 tensor leaves it open; the number 1.0 builds a graph without dropout.
+        """
         import tensorflow as tf
 
         activations: Any = self.images
@@ -51,7 +54,7 @@ class Network:
         softmax = tf.nn.softmax(activations)
         return Outputs(tf.argmax(softmax, axis=1), softmax, activations)
 
-    def loss(self, keep_prob: tf.Tensor) -> tf.Tensor:
+    def loss(self, keep_prob: tf.Tensor | float) -> tf.Tensor:
         """l2_loss(fc8) = Σ fc8² / 2, a scalar."""
         import tensorflow as tf
 

@@ -27,9 +27,9 @@ MOMENTUM = 0.9
 class Phase:
     """One rung of the ladder.
 
-    `run` is the callable that is timed. `with_keep_prob` is the same compiled function with dropout's
-    `keep_prob` left open, and `with_gradients` that of `allreduce` with its inputs left open: preflight
-    proves with them what the very same function computes.
+    `run` is the callable that is timed. Preflight proves what the very same compiled function computes
+    by what `run` leaves open: `with_keep_prob` takes the dropout's `keep_prob`, and `with_gradients` the
+    inputs of `allreduce`.
     """
 
     name: str
@@ -83,16 +83,20 @@ class PhaseLadder:
             momentum.assign(tf.zeros_like(momentum))
 
     def _forward(self) -> Phase:
-        def forward(keep_prob: Any) -> Any:
-            return self._network.outputs(keep_prob).predictions
+        import tensorflow as tf
 
-        function = self._compiled(forward)
-        return self._compute_phase("forward", function, KEEP_PROB_INFERENCE, allreduces=0)
+        def forward() -> Any:
+            return self._network.outputs(KEEP_PROB_INFERENCE).predictions
+
+        return Phase(
+            name="forward",
+            run=tf.function(forward).get_concrete_function(),
+            images_per_step=self._batch_size,
+            allreduces_per_step=0,
+        )
 
     def _forward_backward(self) -> Phase:
-        return self._compute_phase(
-            "forward_backward", self._gradient_function, KEEP_PROB_TRAINING, allreduces=0
-        )
+        return self._gradient_phase("forward_backward", self._gradient_function, allreduces=0)
 
     def _allreduce(self) -> Phase:
         import tensorflow as tf
@@ -124,10 +128,9 @@ class PhaseLadder:
         )
 
     def _forward_backward_allreduce(self) -> Phase:
-        return self._compute_phase(
+        return self._gradient_phase(
             "forward_backward_allreduce",
             self._compiled(self._reduced_gradients),
-            KEEP_PROB_TRAINING,
             allreduces=self._allreduces,
         )
 
@@ -151,28 +154,26 @@ class PhaseLadder:
                 )
             return gradients
 
-        return self._compute_phase(
+        return self._gradient_phase(
             "train_step",
             self._compiled(train_step),
-            KEEP_PROB_TRAINING,
             allreduces=self._allreduces,
             changes_parameters=True,
         )
 
-    def _compute_phase(
+    def _gradient_phase(
         self,
         name: str,
         function: Callable[[Any], Any],
-        keep_prob: float,
         allreduces: int,
         changes_parameters: bool = False,
     ) -> Phase:
         import tensorflow as tf
 
-        keep_prob_tensor = tf.constant(keep_prob, tf.float32)
+        keep_prob = tf.constant(KEEP_PROB_TRAINING, tf.float32)
         return Phase(
             name=name,
-            run=lambda: function(keep_prob_tensor),
+            run=lambda: function(keep_prob),
             images_per_step=self._batch_size,
             allreduces_per_step=allreduces,
             changes_parameters=changes_parameters,

@@ -127,9 +127,8 @@ def check_forward(phase: Phase, network: Network) -> None:
     """The timed `forward` returns for each image a class that an eager forward pass ranks highest."""
     import tensorflow as tf
 
-    assert phase.with_keep_prob is not None
-    predictions = phase.with_keep_prob(KEEP_PROB_INFERENCE)
-    softmax = network.outputs(tf.constant(KEEP_PROB_INFERENCE)).softmax
+    predictions = phase.run()
+    softmax = network.outputs(KEEP_PROB_INFERENCE).softmax
     chosen = tf.gather(softmax, predictions, batch_dims=1)
     # Two classes may be equal within rounding, so that the highest score counts and not its index.
     if not bool(tf.reduce_all(chosen >= tf.reduce_max(softmax, axis=1) * 0.999)):
@@ -148,7 +147,7 @@ def check_gradients(phase: Phase, network: Network, device_kind: str) -> float:
     gradients = _as_list(phase.with_keep_prob(KEEP_PROB_INFERENCE))
     check_complete_and_finite(phase.name, gradients, network.vgg.parameter_shapes)
     with tf.GradientTape() as tape:
-        loss = network.loss(tf.constant(KEEP_PROB_INFERENCE))
+        loss = network.loss(KEEP_PROB_INFERENCE)
     references = tape.gradient(loss, network.parameters)
     differences = [
         float(tf.norm(gradient - reference) / tf.norm(reference))

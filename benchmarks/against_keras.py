@@ -1,0 +1,88 @@
+"""distbench's forward and forward_backward beside Keras's VGG16, alternately in one process.
+
+Same weights, same images, same loss, same threads; all gradients returned by both. distbench's
+forward_backward has dropout on, as in training; keras.applications has no dropout.
+
+    python benchmarks/against_keras.py [--rounds 20] [--batch-size 8] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from interleaved import elapsed, ratio, ratio_text, save, time_rounds
+
+from distbench import vgg
+from distbench.worker.rank import prepare_environment
+
+
+class LoneHorovod:
+    """One rank reduces nothing, so that no Horovod is needed here."""
+
+    def DistributedGradientTape(self, tape: Any) -> Any:
+        return tape
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    prepare_environment(show_log=False)
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    contenders = _contenders(arguments.batch_size)
+    times = time_rounds(contenders, arguments.rounds)
+    found = {
+        "keras forward / distbench forward": ratio(times, "keras_forward", "forward"),
+        "keras forward_backward / distbench forward_backward": ratio(
+            times, "keras_forward_backward", "forward_backward"
+        ),
+        "distbench forward_backward / forward": ratio(times, "forward_backward", "forward"),
+    }
+    lines = [
+        f"VGG-D, 224x224, batch {arguments.batch_size}, {arguments.threads} threads, 1 process"
+    ]
+    lines += [f"{name}: {ratio_text(value)}" for name, value in found.items()]
+    save("against_keras", lines, {"ratios": found, "seconds": times})
+
+
+def _contenders(batch_size: int) -> dict[str, Any]:
+    import keras
+    import tensorflow as tf
+
+    from distbench.worker.network import Network
+    from distbench.worker.phases import PhaseLadder
+
+    network = Network(vgg.build("D"), batch_size, seed=0, rank=0)
+    phases = PhaseLadder(network, LoneHorovod(), ranks=1).build(["forward", "forward_backward"])
+    model = keras.applications.VGG16(weights=None, classifier_activation=None)
+    model.set_weights([parameter.numpy() for parameter in network.parameters])
+    variables = [variable.value for variable in model.trainable_variables]
+
+    @tf.function
+    def keras_forward() -> Any:
+        return tf.argmax(tf.nn.softmax(model(network.images, training=False)), axis=1)
+
+    @tf.function
+    def keras_forward_backward() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.nn.l2_loss(model(network.images, training=True))
+        return tape.gradient(loss, variables)
+
+    assert all(gradient is not None for gradient in keras_forward_backward())
+    calls = {
+        "forward": phases["forward"].run,
+        "forward_backward": phases["forward_backward"].run,
+        "keras_forward": keras_forward,
+        "keras_forward_backward": keras_forward_backward,
+    }
+    return {name: lambda call=call: elapsed(call) for name, call in calls.items()}
+
+
+if __name__ == "__main__":
+    main()

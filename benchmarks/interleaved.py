@@ -1,0 +1,81 @@
+"""Two or more things timed alternately in one run, and compared by the ratio within each round.
+
+Machines are shared and noisy: what slows one round slows both sides of its ratio.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from distbench.analysis.statistics import median_interval
+
+
+def time_rounds(
+    contenders: Mapping[str, Callable[[], float]], rounds: int, seed: int = 0
+) -> dict[str, list[float]]:
+    """Seconds of each contender by round; each round has its own random order.
+
+    A contender runs once and returns its own seconds. One round of warm-up is thrown away.
+    """
+    shuffler = random.Random(seed)
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for index in range(rounds + 1):
+        names = list(contenders)
+        shuffler.shuffle(names)
+        for name in names:
+            seconds = contenders[name]()
+            if index:
+                times[name].append(seconds)
+        print(f"round {index} of {rounds}", flush=True)
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], above: str, below: str) -> dict[str, float]:
+    """Median and 95 % interval of the rounds' ratios above ÷ below."""
+    ratios = sorted(one / other for one, other in zip(times[above], times[below]))
+    low, high, samples = median_interval(ratios)
+    middle = len(ratios) // 2
+    median = ratios[middle] if len(ratios) % 2 else (ratios[middle - 1] + ratios[middle]) / 2
+    return {"median": median, "low": low, "high": high, "rounds": samples}
+
+
+def ratio_text(found: Mapping[str, float]) -> str:
+    """'1.021 (95 % interval 1.010 to 1.032, 30 rounds)'."""
+    return (
+        f"{found['median']:.4f} (95 % interval {found['low']:.4f} to {found['high']:.4f}, "
+        f"{found['rounds']:.0f} rounds)"
+    )
+
+
+def elapsed(call: Callable[[], Any]) -> float:
+    """Seconds of one call; its result is dropped after the clock has been read."""
+    start_ns = time.perf_counter_ns()
+    result = call()
+    end_ns = time.perf_counter_ns()
+    del result
+    return (end_ns - start_ns) / 1e9
+
+
+def save(name: str, lines: list[str], document: dict[str, Any]) -> None:
+    """Prints the lines, and keeps them and the numbers under benchmarks/output/."""
+    from distbench.worker import host
+
+    folder = Path(__file__).parent / "output"
+    folder.mkdir(exist_ok=True)
+    machine = {
+        "cpu": host.cpu_name(),
+        "cores": host.machine()["cores_allowed"],
+        "system": platform.system(),
+        "versions": host.versions(),
+    }
+    lines = [*lines, f"machine: {machine['cores']} cores of {machine['cpu']}, not a GPU"]
+    print("\n".join(lines))
+    (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    content = json.dumps({"machine": machine, **document}, indent=1, sort_keys=True)
+    (folder / f"{name}.json").write_text(content + "\n")
