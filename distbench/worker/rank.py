@@ -47,6 +47,7 @@ class Rank:
     run: RunDirectory
     writer: RankWriter
     progress: Progress | None  # rank 0 only
+    is_gathered: bool = False
 
 
 def run_rank(overrides: Overrides) -> str | None:
@@ -60,21 +61,32 @@ def run_rank(overrides: Overrides) -> str | None:
     hvd = import_horovod()
     world = open_world(hvd)
     rank = _begin(world, hvd, overrides)
+    _live(rank)
+    world.close()
+    return str(rank.run.layout.directory) if world.rank == 0 else None
+
+
+def _live(rank: Rank) -> None:
+    """Measures and closes the record; whatever happens, the reason is on disk before it is raised."""
     try:
         _measure(rank)
-        _finish(rank)
+        rank.writer.append("end", status="ok")
+        _gather(rank)
+        if rank.world.rank == 0:
+            rank.run.write_status("complete", 0)
     except DistbenchError as error:
-        _record_end_of_failed_run(rank, error)
+        _record_failure(rank, error)
         raise
     except Exception as error:
         failed = RankFailedError(
-            f"rank {world.rank} failed with {type(error).__name__}: {_first_line(error)}; what was "
-            f"measured before is in {rank.run.layout.directory}"
+            f"rank {rank.world.rank} failed with {type(error).__name__}: {_first_line(error)}; what "
+            f"was measured before is in {rank.run.layout.directory}"
         )
-        _record_end_of_failed_run(rank, failed, traceback.format_exc())
+        _record_failure(rank, failed, traceback.format_exc())
         raise failed from error
-    world.close()
-    return str(rank.run.layout.directory) if world.rank == 0 else None
+    finally:
+        if rank.progress:
+            rank.progress.finish()
 
 
 def prepare_environment(show_log: bool) -> None:
@@ -177,6 +189,9 @@ def _manifest(rank: Rank, machines: list[Any]) -> dict[str, Any]:
 def _measure(rank: Rank) -> None:
     """Builds the network, proves the phases, and times every block."""
     world, config = rank.world, rank.config
+    import tensorflow as tf
+
+    tf.random.set_seed(config.seed + world.rank)  # dropout differs between ranks
     _say(rank, f"{config.network_label} on {world.size} {rank.device.kind}(s), building the graph")
     network = Network(config.network(), config.batch_size, config.seed, world.rank)
     rank.hvd.broadcast_variables(network.parameters, root_rank=0)
@@ -223,33 +238,27 @@ def _silently(index: int, duration_ns: int) -> None:
     """Ranks other than 0 say nothing."""
 
 
-def _finish(rank: Rank) -> None:
-    """Closes this rank's record and brings all of them to rank 0."""
-    rank.writer.append("end", status="ok")
+def _gather(rank: Rank) -> None:
+    """Closes this rank's record and brings all of them to rank 0. To be called on every rank."""
+    rank.is_gathered = True
     rank.writer.close()
     gathered = rank.world.together(lambda: gather_records(rank.world, rank.run))
-    if rank.world.rank == 0:
-        rank.run.write_status("complete", 0, gather=dict(gathered or {}))
-    if rank.progress:
-        rank.progress.finish()
+    if gathered is not None:
+        rank.run.status["gather"] = dict(gathered)
 
 
-def _record_end_of_failed_run(rank: Rank, error: DistbenchError, trace: str | None = None) -> None:
+def _record_failure(rank: Rank, error: DistbenchError, trace: str | None = None) -> None:
     """Leaves the reason on disk. Nothing here may hide the error that is on its way."""
-    if rank.progress:
-        rank.progress.finish()
+    description: dict[str, Any] = {"error": type(error).__name__, "exit_code": error.exit_code}
     try:
-        rank.writer.append(
-            "failure",
-            error=type(error).__name__,
-            exit_code=error.exit_code,
-            sentence=error.sentence,
-            traceback=trace,
-        )
+        if not rank.is_gathered:
+            rank.writer.append("failure", **description, sentence=error.sentence, traceback=trace)
+            if (
+                error.on_every_rank
+            ):  # all ranks are here, so that their records can still be brought
+                _gather(rank)
         if rank.world.rank == 0:
-            rank.run.write_status(
-                "failed", error.exit_code, error=type(error).__name__, cause=error.sentence
-            )
+            rank.run.write_status("failed", cause=error.sentence, **description)
     except (DistbenchError, OSError, ValueError) as second:
         print(f"distbench: the failure could not be recorded: {second}", file=sys.stderr)
 

@@ -81,7 +81,7 @@ def _is_of_run(layout: RunLayout, run_id: str) -> bool:
 
 
 def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
-    """Brings every rank's file to rank 0; returns there what came and how. To be called on every rank.
+    """Brings every rank's file to rank 0; returns there what came and how. For every rank to call.
 
     The gather always runs. Where rank 0 sees a rank's file already (a shared disk), the bytes that
     came must be those of the file; elsewhere they become the file. Raises OutputError on rank 0

@@ -113,8 +113,13 @@ class MpiWorld(_HorovodWorld):
 
     def __init__(self, hvd: Any) -> None:
         super().__init__(hvd)
-        import mpi4py
-
+        try:
+            import mpi4py
+        except ImportError as error:
+            raise MissingPartError(
+                "Horovod runs over MPI but mpi4py is missing, which gathers the records there; "
+                "install mpi4py against the same MPI, or launch with horovodrun --gloo"
+            ) from error
         mpi4py.rc.initialize = False  # Horovod has done it,
         mpi4py.rc.finalize = False  # and will undo it
         from mpi4py import MPI

@@ -1,0 +1,92 @@
+"""One rank's life. The whole of it runs in test_end_to_end; here is what needs no other rank."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distbench.errors import CorrectnessError, RankFailedError
+from distbench.records import RankWriter, read_rank_file
+from distbench.worker import rank, run_directory
+from distbench.worker.device import Device
+from distbench.worker.telemetry import NoTelemetry
+from tests.fakes import RUN_ID, FakeWorld, header, small_config
+
+
+def a_rank(tmp_path: Path) -> rank.Rank:
+    world = FakeWorld(0, 1)
+    config = small_config(output=str(tmp_path / "run"))
+    run = run_directory.create(world, config, RUN_ID)
+    writer = RankWriter(run.layout.raw, RUN_ID, 0)
+    writer.append("header", **header(0, 1))
+    device = Device("CPU", "a processor", "", 1, "given")
+    return rank.Rank(world, SimpleNamespace(), config, device, NoTelemetry(), run, writer, None)
+
+
+def failing(error: Exception) -> Any:
+    def measure(one: rank.Rank) -> None:
+        raise error
+
+    return measure
+
+
+def test_a_bug_becomes_a_named_failure_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = a_rank(tmp_path)
+    monkeypatch.setattr(rank, "_measure", failing(ZeroDivisionError("by zero\nmore")))
+    with pytest.raises(RankFailedError, match="rank 0 failed with ZeroDivisionError: by zero;"):
+        rank._live(one)
+    found = read_rank_file(one.writer.path, RUN_ID)
+    assert found.end is None
+    assert found.failure is not None
+    assert "in measure" in found.failure["traceback"]
+    status = json.loads(one.run.layout.status.read_text())
+    assert (status["state"], status["exit_code"]) == ("failed", 4)
+
+
+def test_what_every_rank_found_is_gathered_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = a_rank(tmp_path)
+    error = CorrectnessError("the weights ran away")
+    error.on_every_rank = True
+    monkeypatch.setattr(rank, "_measure", failing(error))
+    with pytest.raises(CorrectnessError):
+        rank._live(one)
+    status = json.loads(one.run.layout.status.read_text())
+    assert (status["state"], status["exit_code"]) == ("failed", 6)
+    assert status["cause"] == "the weights ran away"
+    assert status["gather"]["files_verified"] == 1
+
+
+def test_a_whole_life_ends_with_the_end_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = a_rank(tmp_path)
+    monkeypatch.setattr(rank, "_measure", lambda _: None)
+    rank._live(one)
+    assert read_rank_file(one.writer.path, RUN_ID).end is not None
+    status = json.loads(one.run.layout.status.read_text())
+    assert (status["state"], status["exit_code"]) == ("complete", 0)
+
+
+def test_tensorflow_is_silenced_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    rank.prepare_environment(show_log=True)
+    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    rank.prepare_environment(show_log=False)
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_run_ids_are_unique_and_readable() -> None:
+    config, world = small_config(config="A-LRN"), FakeWorld(0, 1)
+    ids = {rank._new_run_id(config, world) for _ in range(50)}
+    assert len(ids) == 50
+    assert all("-A-LRN-quick-np1-" in one for one in ids)
