@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "fc_units": 128,
         "width_multiplier": 0.25,
         "warmup_steps": 4,
-        "steps": 48,
+        "steps": 72,
         "blocks": 6,
     },
 }

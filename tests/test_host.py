@@ -23,8 +23,14 @@ def test_only_allowed_variables_are_kept() -> None:
         "OMPI_MCA_initial_wdir": "/home/somebody",
         "SLURM_JWT": "t",
         "CUDA_HOME": "/opt/site/cuda",
+        "TF_CLI_CONFIG_FILE": "/home/somebody/.rc",
     }
     assert host.environment({**kept, **dropped}) == kept
+
+
+def test_of_a_path_only_the_last_part_is_kept() -> None:
+    environ = {"HOROVOD_TIMELINE": "/home/somebody/timeline.json"}
+    assert host.environment(environ) == {"HOROVOD_TIMELINE": "…/timeline.json"}
 
 
 def test_versions_name_python_and_this_package() -> None:

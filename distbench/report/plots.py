@@ -220,7 +220,7 @@ def distribution(findings: Findings) -> Figure | None:
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("share of steps that took at most this long")
     axes.set_xlabel("job step (slowest rank), logarithmic")
-    axes.legend(loc="lower right", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return figure
 
 

@@ -28,7 +28,8 @@ PACKAGES = (
 )
 # Only what bears on speed, and no value that could be a secret or a path of the site.
 ALLOWED_VARIABLES = re.compile(
-    r"(HOROVOD|NCCL|TF|XLA|OMP|UCX|GOMP|KMP)_[A-Z0-9_]+"
+    r"(HOROVOD|NCCL|XLA|OMP|UCX|GOMP|KMP)_[A-Z0-9_]+"
+    r"|TF_(CPP|CPU|CUDNN|DETERMINISTIC|DISABLE|ENABLE|FORCE|GPU|NUM|ONEDNN|USE|XLA)_[A-Z0-9_]+"
     r"|CUDA_(VISIBLE_DEVICES|DEVICE_ORDER)"
     r"|OMPI_MCA_(btl|pml|mtl|coll|hwloc|rmaps|mpi)_[a-z0-9_]+|OMPI_MCA_(btl|pml|mtl|coll)"
     r"|SLURM_(JOB_ID|JOB_NUM_NODES|NTASKS|NTASKS_PER_NODE|CPUS_PER_TASK|GPUS_ON_NODE|CPU_BIND)"
@@ -67,9 +68,9 @@ def versions() -> dict[str, str]:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The allow-listed variables."""
+    """The allow-listed variables; of a path only its last part, since the rest tells about the site."""
     return {
-        name: value
+        name: f"…/{value.rpartition('/')[2]}" if "/" in value else value
         for name, value in sorted(environ.items())
         if ALLOWED_VARIABLES.fullmatch(name) and not SECRET_NAME.search(name)
     }
