@@ -17,21 +17,21 @@ from distbench.analysis.statistics import median_interval
 
 
 def time_rounds(
-    contenders: Mapping[str, Callable[[], float]], rounds: int, seed: int = 0
-) -> dict[str, list[float]]:
-    """Seconds of each contender by round; each round has its own random order.
+    contenders: Mapping[str, Callable[[], Any]], rounds: int, seed: int = 0
+) -> dict[str, list[Any]]:
+    """What each contender returned by round; each round has its own random order.
 
     A contender runs once and returns its own seconds. One round of warm-up is thrown away.
     """
     shuffler = random.Random(seed)
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[str, list[Any]] = {name: [] for name in contenders}
     for index in range(rounds + 1):
         names = list(contenders)
         shuffler.shuffle(names)
         for name in names:
-            seconds = contenders[name]()
+            returned = contenders[name]()
             if index:
-                times[name].append(seconds)
+                times[name].append(returned)
         print(f"round {index} of {rounds}", flush=True)
     return times
 
@@ -70,7 +70,7 @@ def save(name: str, lines: list[str], document: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     machine = {
         "cpu": host.cpu_name(),
-        "cores": host.machine()["cores_allowed"],
+        "cores": len(host.machine()["cores_allowed"]),
         "system": platform.system(),
         "versions": host.versions(),
     }

@@ -180,15 +180,17 @@ def _tell(error: DistbenchError) -> int:
     it failed while running, else after a wait in which the launcher ends it if rank 0 told the same.
     """
     launched = launched_as(os.environ)
-    if launched.rank == 0 or isinstance(error, RankFailedError):
-        print(f"distbench: {error}", file=sys.stderr, flush=True)
+    failed_alone = isinstance(error, RankFailedError) and not error.on_every_rank
+    if launched.rank == 0 or failed_alone:
+        if not error.is_echo:
+            print(f"distbench: {error}", file=sys.stderr, flush=True)
     else:
         time.sleep(WAIT_FOR_RANK_0_S)
         if not error.on_every_rank:
             print(f"distbench: rank {launched.rank}: {error}", file=sys.stderr, flush=True)
-    if isinstance(error, RankFailedError) and launched.size > 1:
-        # The others may wait for this rank in a collective: leave without the farewell of MPI and
-        # Horovod, which would wait for them in turn, so that the launcher ends them.
+    if launched.size > 1 and not error.on_every_rank:
+        from distbench.worker.world import leave_alone
+
         sys.stdout.flush()
-        os._exit(error.exit_code)
+        leave_alone(error.exit_code)
     return error.exit_code

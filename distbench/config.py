@@ -27,7 +27,8 @@ PHASES = (
 )
 ENVIRONMENT_PREFIX = "DISTBENCH_"
 # DISTBENCH_* variables that are no settings of a run.
-OTHER_VARIABLES = frozenset({"DISTBENCH_CACHE_DIR", "DISTBENCH_TESTING", "DISTBENCH_FAULT"})
+OTHER_VARIABLES = frozenset({"DISTBENCH_CACHE_DIR"})
+MOST = 2**31 - 1  # no setting is larger
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The benchmark that this project grew from; its fc8 has a ReLU, unlike the paper's.
@@ -56,7 +57,7 @@ def _whole_number(least: int) -> Callable[[Any], int]:
             number = int(raw) if isinstance(raw, str) else raw
         except ValueError:
             number = None
-        if type(number) is not int or number < least:
+        if type(number) is not int or not least <= number <= MOST:
             raise ValueError(f"a whole number of at least {least}")
         return number
 
@@ -65,9 +66,9 @@ def _whole_number(least: int) -> Callable[[Any], int]:
 
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def parse(raw: Any) -> str:
-        if raw not in choices:
+        if not isinstance(raw, str) or raw not in choices:
             raise ValueError(f"one of {', '.join(choices)}")
-        return str(raw)
+        return raw
 
     return parse
 
@@ -89,7 +90,7 @@ def _width_multiplier(raw: Any) -> float:
         factor = Fraction(str(raw))
     except (ValueError, ZeroDivisionError):
         raise ValueError(wanted) from None
-    if factor <= 0 or (factor * 64).denominator != 1:
+    if not 0 < factor <= MOST or (factor * 64).denominator != 1:
         raise ValueError(wanted)
     return float(factor)
 
@@ -108,7 +109,7 @@ def _switch(raw: Any) -> bool:
     if isinstance(raw, bool):
         return raw
     switches = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if raw not in switches:
+    if not isinstance(raw, str) or raw not in switches:
         raise ValueError("true or false")
     return switches[raw]
 
@@ -183,6 +184,8 @@ class Config:
     def network_label(self) -> str:
         """What a table or chart calls the network; a reduced one is marked."""
         size = f"{self.image_size}×{self.image_size}"
+        if self.classes != 1000:
+            size += f", {self.classes} classes"
         if self.is_vgg:
             head = ", ReLU on fc8" if self.head == "relu" else ""
             return f"VGG-{self.config}, {size}{head}"
@@ -201,15 +204,7 @@ class Config:
         return {**dataclasses.asdict(self), "phases": list(self.phases)}
 
 
-@dataclass(frozen=True)
-class Override:
-    """A checked value that somebody gave, and where: a flag, a variable or a file's key."""
-
-    value: Any
-    source: str
-
-
-Overrides = dict[str, Override]
+Overrides = dict[str, Any]  # the checked values that somebody gave, by setting
 
 
 def settings() -> dict[str, dataclasses.Field[Any]]:
@@ -244,10 +239,8 @@ def resolve(overrides: Overrides, on_gpu: bool) -> Config:
 
     Raises UsageError where values contradict each other.
     """
-    named = overrides.get("preset")
-    preset = named.value if named else ("gpu" if on_gpu else "cpu")
-    values = {**PRESETS[preset], **{name: item.value for name, item in overrides.items()}}
-    values["preset"] = preset
+    preset = overrides.get("preset", "gpu" if on_gpu else "cpu")
+    values = {**PRESETS[preset], **overrides, "preset": preset}
     if "steps" in overrides and "blocks" not in overrides:
         # Fewer steps than the preset has blocks: each step is then a block of its own.
         values["blocks"] = min(values["steps"], values.get("blocks", Config.blocks))
@@ -266,19 +259,18 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     if unknown:
         raise UsageError(f"config.json has the unknown key {unknown[0]!r}; was it edited?")
     checked = {
-        name: _checked(name, raw, f"config.json key {name}").value
+        name: _checked(name, raw, f"config.json key {name}")
         for name, raw in values.items()
         if not (name == "output" and raw == "")
     }
     return Config(**checked)
 
 
-def _checked(name: str, raw: Any, source: str) -> Override:
+def _checked(name: str, raw: Any, source: str) -> Any:
     try:
-        value = settings()[name].metadata["parse"](raw)
+        return settings()[name].metadata["parse"](raw)
     except ValueError as wanted:
         raise UsageError(f"{source} is {_shown(raw)}; it must be {wanted}") from None
-    return Override(value, source)
 
 
 def _shown(raw: Any) -> str:

@@ -23,6 +23,8 @@ class DistbenchError(Exception):
     exit_code = 1
     # Set where every rank raises the same error together, so that rank 0 alone needs to tell it.
     on_every_rank = False
+    # Set where another rank failed first and has told it: this one only felt the consequence.
+    is_echo = False
 
     def __str__(self) -> str:
         return f"{super().__str__()} (exit code {self.exit_code})"

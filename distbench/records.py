@@ -143,11 +143,15 @@ def read_rank_file(path: Path, run_id: str | None = None) -> RankRecords:
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
-                problem = _take_line(line, records, next_sequence, run_id)
-                if problem:
+                try:
+                    sequence = _take_line(line, records, next_sequence, run_id)
+                except ValueError as problem:
                     records.problems.append(f"{path.name} line {number}: {problem}")
-                else:
-                    next_sequence += 1
+                    continue
+                if sequence > next_sequence:
+                    lost = f"{sequence - next_sequence} record(s) before this line are not there"
+                    records.problems.append(f"{path.name} line {number}: {lost}")
+                next_sequence = sequence + 1
     except OSError as error:
         records.problems.append(f"{path.name}: cannot be read ({error.strerror})")
     return records
@@ -163,25 +167,23 @@ def _rank_of(path: Path) -> int:
         ) from None
 
 
-def _take_line(
-    line: bytes, records: RankRecords, next_sequence: int, run_id: str | None
-) -> str | None:
-    """Files the record in `line`; returns what is wrong where it cannot be."""
+def _take_line(line: bytes, records: RankRecords, next_sequence: int, run_id: str | None) -> int:
+    """Files the record in `line` and returns its sequence number; ValueError where it cannot be."""
     if not line.endswith(b"\n"):
-        return "torn (no line end)"
+        raise ValueError("torn (no line end)")
     try:
         record = decode(line)
     except (ValueError, RecursionError) as error:
-        return f"damaged ({error})"
+        raise ValueError(f"damaged ({error})") from error
     for check in _LINE_CHECKS:
         problem = check(record, records, next_sequence, run_id)
         if problem:
-            return problem
+            raise ValueError(problem)
     if record["kind"] == "block":
         records.blocks.append(record)
     else:
         setattr(records, record["kind"], record)
-    return None
+    return int(record["seq"])
 
 
 _SINGLE_KINDS = ("header", "preflight", "final", "failure", "end")

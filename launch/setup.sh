@@ -169,10 +169,22 @@ install_distbench() {
 
 verify() {
   say "checking that Horovod loads with TensorFlow and has MPI and Gloo"
-  TF_CPP_MIN_LOG_LEVEL=3 python - <<'EOF' || fail "Horovod does not work in .venv; remove .venv and try again"
+  TF_CPP_MIN_LOG_LEVEL=3 python - "$flavour" <<'EOF' || fail "Horovod does not work; remove .venv and its wheel in $cache and try again"
+import sys
 import horovod.tensorflow as hvd
-assert hvd.mpi_built() and hvd.gloo_built()
+assert hvd.mpi_built() and hvd.gloo_built(), "MPI or Gloo is missing"
+assert sys.argv[1] == "cpu" or hvd.nccl_built(), "NCCL is missing"
 EOF
+}
+
+# NVIDIA's installers leave nvcc off the PATH.
+find_nvcc() {
+  local folder
+  for folder in "${CUDA_HOME:-}" "${CUDA_PATH:-}" /usr/local/cuda; do
+    if ! command -v nvcc >/dev/null && [[ -n $folder && -x $folder/bin/nvcc ]]; then
+      export PATH=$PATH:$folder/bin
+    fi
+  done
 }
 
 main() {
@@ -180,6 +192,7 @@ main() {
   [[ $# -eq 0 ]] || fail "unknown argument $1; the only one is --use-current-env"
   local python wanted started=$SECONDS
   python=$(find_python)
+  find_nvcc
   flavour=$(find_flavour)
   system_mpi=$(find_system_mpi)
   wanted=$(cat "$constraints" "$root/pyproject.toml" "${BASH_SOURCE[0]}" <(

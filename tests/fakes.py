@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from distbench.config import Config
+from distbench.config import PHASES, Config
 from distbench.layout import RunLayout
 from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, RankWriter, json_document
 from distbench.worker.world import World
@@ -148,7 +148,7 @@ def write_run(
     """A run directory with the given blocks; `unfinished` ranks have no end line."""
     layout = RunLayout(directory)
     layout.raw.mkdir(parents=True)
-    document = {"run_id": RUN_ID, **(config or small_config()).as_dict()}
+    document = {"run_id": RUN_ID, **(config or config_of(blocks_by_rank)).as_dict()}
     layout.config.write_bytes(json_document(document))
     for rank, blocks in enumerate(blocks_by_rank):
         writer = RankWriter(layout.raw, RUN_ID, rank)
@@ -161,6 +161,21 @@ def write_run(
             writer.append("end", status="ok")
         writer.close()
     return layout
+
+
+def config_of(blocks_by_rank: Sequence[Sequence[dict[str, Any]]]) -> Config:
+    """The configuration that plans the blocks of the first rank."""
+    blocks = blocks_by_rank[0] if blocks_by_rank else []
+    phases = tuple(phase for phase in PHASES if any(one["phase"] == phase for one in blocks))
+    of_first = [one for one in blocks if phases and one["phase"] == phases[0]]
+    timed = [len(one["duration_ns"]) for one in of_first if not one["warmup"]]
+    warmup = [len(one["duration_ns"]) for one in of_first if one["warmup"]]
+    return small_config(
+        phases=phases or PHASES,
+        steps=sum(timed) or 1,
+        blocks=len(timed) or 1,
+        warmup_steps=sum(warmup),
+    )
 
 
 def ladder_blocks(scale: float = 1.0, rounds: int = 6) -> list[dict[str, Any]]:

@@ -51,9 +51,9 @@ def test_few_blocks_are_noted(run_directory: Path) -> None:
     assert "fewer than 6 blocks" in texts(checks_of(run_directory), "note")
 
 
-def rank_of_manifest(threads: int, reason: str = "given", allowed: int = 2) -> dict[str, Any]:
-    device = {"kind": "CPU", "threads": threads, "threads_reason": reason}
-    return {"host": "node", "device": device, "cores_allowed": allowed, "local_size": 2}
+def rank_of_manifest(threads: int, cores: list[int], kind: str = "CPU") -> dict[str, Any]:
+    device = {"kind": kind, "threads": threads}
+    return {"rank": 0, "host": "node", "device": device, "cores_allowed": cores}
 
 
 def manifest_checks(directory: Path, **manifest: Any) -> str:
@@ -63,13 +63,20 @@ def manifest_checks(directory: Path, **manifest: Any) -> str:
 
 
 def test_more_threads_than_cores_are_suspect(run_directory: Path) -> None:
-    suspect = manifest_checks(run_directory, ranks=[rank_of_manifest(2), rank_of_manifest(2)])
+    suspect = manifest_checks(run_directory, ranks=[rank_of_manifest(2, [0, 1])] * 2)
     assert "4 threads on 2 cores of node" in suspect
 
 
 def test_ranks_with_a_core_each_are_not_oversubscribed(run_directory: Path) -> None:
-    bound = rank_of_manifest(1, "the launcher bound this rank to 1 core(s)", allowed=1)
-    assert manifest_checks(run_directory, ranks=[bound, bound]) == ""
+    bound = [rank_of_manifest(1, [0]), rank_of_manifest(1, [1])]
+    assert manifest_checks(run_directory, ranks=bound) == ""
+
+
+def test_gpus_without_nccl_or_nvml_are_told(run_directory: Path) -> None:
+    gpus = [{**rank_of_manifest(0, [0], "GPU"), "gpu_uuid": ""}] * 2
+    suspect = manifest_checks(run_directory, ranks=gpus, horovod={"nccl_built": 0})
+    assert "gradients go through host memory" in suspect
+    assert "NVML did not answer on rank 0 (of 2 such)" in texts(checks_of(run_directory), "note")
 
 
 def test_tuning_while_timing_is_suspect(run_directory: Path) -> None:
@@ -78,7 +85,7 @@ def test_tuning_while_timing_is_suspect(run_directory: Path) -> None:
 
 
 def test_the_cpu_preset_and_one_rank_are_said(run_directory: Path) -> None:
-    config = Config(preset="cpu", batch_size=4)
+    config = Config(preset="cpu", batch_size=4, warmup_steps=1, steps=12, blocks=6)
     blocks = [{**one, "group_size": 1} for one in ladder_blocks()]
     write_run(run_directory, [blocks], config=config)
     notes = texts(checks_of(run_directory), "note")

@@ -10,7 +10,7 @@ import pytest
 from distbench import cli
 from distbench.config import PHASES, Overrides
 from distbench.errors import MissingPartError, RankFailedError, UsageError
-from distbench.worker import rank
+from distbench.worker import rank, world
 from tests.fakes import ladder_blocks, write_run
 
 
@@ -34,8 +34,7 @@ def test_no_command_means_run(ran: list[Overrides], arguments: list[str]) -> Non
 
 def test_flags_without_a_command_are_those_of_run(ran: list[Overrides]) -> None:
     assert cli.main(["--config", "E", "--batch-size", "4", "--tensorflow-log"]) == 0
-    found = {name: item.value for name, item in ran[0].items()}
-    assert found == {"config": "E", "batch_size": 4, "tensorflow_log": True}
+    assert ran[0] == {"config": "E", "batch_size": 4, "tensorflow_log": True}
 
 
 def test_every_setting_has_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,14 +108,15 @@ def as_rank(monkeypatch: pytest.MonkeyPatch, number: int) -> list[float]:
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", str(number))
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     monkeypatch.setattr(cli.time, "sleep", slept.append)
+    monkeypatch.setattr(world, "leave_alone", slept.append)
     return slept
 
 
 def test_rank_0_speaks_at_once(monkeypatch: Any, capsys: Any) -> None:
-    slept = as_rank(monkeypatch, 0)
+    done = as_rank(monkeypatch, 0)
     assert cli._tell(UsageError("it rains")) == 2
     assert capsys.readouterr().err == "distbench: it rains (exit code 2)\n"
-    assert slept == []
+    assert done == [2]  # it did not wait, and left without a farewell
 
 
 def test_other_ranks_wait_and_are_silent_about_what_all_know(monkeypatch: Any, capsys: Any) -> None:
@@ -135,12 +135,19 @@ def test_what_only_one_rank_knows_is_not_lost(monkeypatch: Any, capsys: Any) -> 
 
 
 def test_a_rank_that_failed_alone_leaves_without_farewell(monkeypatch: Any, capsys: Any) -> None:
-    as_rank(monkeypatch, 1)
-    left: list[int] = []
-    monkeypatch.setattr(cli.os, "_exit", left.append)
+    done = as_rank(monkeypatch, 1)
     cli._tell(RankFailedError("rank 1 failed"))
-    assert left == [4]
+    assert done == [4]
     assert "rank 1 failed" in capsys.readouterr().err
+
+
+def test_the_echo_of_another_ranks_failure_is_not_told(monkeypatch: Any, capsys: Any) -> None:
+    done = as_rank(monkeypatch, 0)
+    echo = RankFailedError("Horovod has been shut down")
+    echo.is_echo = True
+    assert cli._tell(echo) == 4
+    assert capsys.readouterr().err == ""
+    assert done == [4]
 
 
 def test_a_failing_report_does_not_change_the_runs_exit_code(

@@ -7,7 +7,7 @@ import pytest
 import distbench
 from distbench.analysis.collect import STEP_COLUMNS, load_run
 from distbench.errors import RecordsError
-from distbench.records import raw_file_name
+from distbench.records import encode, raw_file_name
 from tests.fakes import RUN_ID, block, ladder_blocks, write_run
 
 TELEMETRY = {
@@ -57,6 +57,26 @@ def test_a_rank_without_a_file_is_named(run_directory: Path) -> None:
     run = load_run(run_directory)
     assert run.incomplete == ("rank 1 left no record (rank-00001.jsonl)",)
     assert set(run.steps["rank"]) == {0}
+
+
+def test_a_whole_block_that_is_not_there_makes_a_run_incomplete(run_directory: Path) -> None:
+    layout = write_run(run_directory, [ladder_blocks(), ladder_blocks()])
+    path = layout.raw / raw_file_name(1)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in lines if b'"block":3,' not in line))
+    run = load_run(run_directory)
+    assert "rank 1 holds 0 of the 2 steps of train_step, block 3" in run.incomplete
+    assert len(run.incomplete) == 5
+    assert "5 record(s) before this line are not there" in run.problems[0]
+
+
+def test_the_first_cause_comes_before_its_echo(run_directory: Path) -> None:
+    layout = write_run(run_directory, [ladder_blocks()] * 2, unfinished=[0, 1])
+    for rank, is_echo in ((0, True), (1, False)):
+        failure = {"kind": "failure", "seq": 37, "run_id": RUN_ID, "rank": rank, "is_echo": is_echo}
+        with open(layout.raw / raw_file_name(rank), "ab") as file:
+            file.write(encode({**failure, "sentence": f"said by {rank}"}))
+    assert load_run(run_directory).incomplete[0] == "rank 1 failed: said by 1"
 
 
 def test_a_damaged_line_is_left_out_and_named(run_directory: Path) -> None:

@@ -39,7 +39,7 @@ def test_quick_is_marked_as_not_vgg() -> None:
     found = resolved(preset="quick")
     assert not found.is_vgg
     assert found.blocks >= 6
-    assert found.network_label == "NOT VGG: D with width ×0.25, 128 FC units, 32×32"
+    assert found.network_label == "NOT VGG: D with width ×0.25, 128 FC units, 32×32, 10 classes"
     assert found.network().parameter_count == 955_098
 
 
@@ -62,6 +62,14 @@ def test_flags_win_over_variables_over_file_over_preset(tmp_path: Path) -> None:
         ("image_size", "0", "--image-size is '0'; it must be a positive multiple of 32"),
         ("image_size", "-32", "--image-size is '-32'; it must be a positive multiple of 32"),
         ("width_multiplier", "0.3", "--width-multiplier is '0.3'; it must be a positive number"),
+        (
+            "width_multiplier",
+            "1e400",
+            "--width-multiplier is '1e400'; it must be a positive number",
+        ),
+        ("batch_size", "1" + "0" * 26, "it must be a whole number of at least 1"),
+        ("tensorflow_log", [1], "--tensorflow-log is '[1]'; it must be true or false"),
+        ("config", [1], "--config is '[1]'; it must be one of A"),
         ("width_multiplier", "nan", "--width-multiplier is 'nan'; it must be a positive number"),
         ("phases", "forward,backward", "it must be a list without repetition of forward"),
         ("phases", "", "it must be a list without repetition of forward"),
@@ -69,7 +77,7 @@ def test_flags_win_over_variables_over_file_over_preset(tmp_path: Path) -> None:
         ("output", "a\nb", "it must be the path of a directory"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_was_wanted(name: str, raw: str, said: str) -> None:
+def test_a_wrong_value_is_named_with_what_was_wanted(name: str, raw: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_overrides({name: raw}, {})
     assert said in caught.value.sentence
@@ -129,6 +137,10 @@ def test_fewer_steps_than_the_presets_blocks_need_no_blocks_flag() -> None:
 
 def test_timed_steps_are_divided_among_the_blocks() -> None:
     assert Config(steps=10, blocks=4).steps_of_blocks() == (3, 3, 2, 2)
+
+
+def test_other_classes_are_in_the_label() -> None:
+    assert resolved(classes="10", image_size="32").network_label == "VGG-D, 32×32, 10 classes"
 
 
 def test_phases_come_in_the_ladders_order() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -152,10 +151,15 @@ def test_a_rank_that_fails_ends_the_job_and_is_named(launcher: str, tmp_path: Pa
     ended = launch(launcher, command, tmp_path)
     assert ended.returncode == {"gloo": 1, "mpi": 4}[launcher]
     assert time.monotonic() - started < 120
-    assert "rank 1 failed with ZeroDivisionError: by the test" in ended.stdout + ended.stderr
+    told = ended.stdout + ended.stderr
+    assert told.count("distbench: rank ") == 1
+    assert "rank 1 failed with ZeroDivisionError: by the test" in told
+    document = status(tmp_path / "run")
+    assert (document["state"], document["exit_code"], document["rank"]) == ("failed", 4, 1)
+    assert "by the test" in document["cause"]
     assert processes_left(str(tmp_path)) == []
     found = load_run(tmp_path / "run")
-    assert any("rank 1 failed: " in reason for reason in found.incomplete)
+    assert found.incomplete[0].startswith("rank 1 failed: ")
     failure = found.ranks[1].failure
     assert failure is not None
     assert "ZeroDivisionError" in failure["traceback"]
@@ -171,5 +175,22 @@ def test_incorrect_weights_at_the_end_leave_no_headline(tmp_path: Path) -> None:
     assert ended.returncode == 6, ended.stderr
     assert "the network holds a NaN" in ended.stderr
     assert "Total img/sec" not in ended.stdout
-    document = json.loads((tmp_path / "run" / "status.json").read_text())
+    document = status(tmp_path / "run")
     assert (document["state"], document["exit_code"]) == ("failed", 6)
+    assert load_run(tmp_path / "run").ranks[0].blocks  # the times are kept, but
+    assert main(["report", str(tmp_path / "run")]) == 4
+    assert "No headline" in (tmp_path / "run/derived/report.md").read_text()
+
+
+@pytest.mark.parametrize("launcher", ["gloo", "mpi"])
+def test_a_run_whose_step_is_pruned_times_nothing(launcher: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "pruned_run.py"), *TINY, "--output", "run"]
+    ended = launch(launcher, command, tmp_path)
+    assert ended.returncode == {"gloo": 1, "mpi": 6}[launcher]
+    sentence = "forward_backward_allreduce executed 0 allreduces in a step instead of 32"
+    assert (ended.stdout + ended.stderr).count(sentence) == 1
+    document = status(tmp_path / "run")
+    assert (document["state"], document["exit_code"]) == ("failed", 6)
+    assert document["gather"]["files_verified"] == 2
+    assert all(not records.blocks for records in load_run(tmp_path / "run").ranks)
+    assert "Total img/sec" not in ended.stdout

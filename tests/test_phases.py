@@ -27,13 +27,15 @@ def test_images_and_allreduces_of_a_step() -> None:
 
 
 def test_allreduce_carries_the_gradients_of_a_real_step() -> None:
-    network, _, phases = lone_phases(["allreduce"])
+    network, _, phases = lone_phases(["forward_backward", "allreduce"])
     carried = phases["allreduce"].run()
-    with tf.GradientTape() as tape:
-        loss = network.loss(tf.constant(0.5))
-    gradients = tape.gradient(loss, network.parameters)
-    for left, right in zip(carried, gradients):  # dropout differs, the size does not
-        assert 0.1 < np.linalg.norm(left) / np.linalg.norm(right) < 10
+    gradients = phases["forward_backward"].run()
+    for left, right in zip(
+        carried, gradients
+    ):  # dropout draws anew each time, the rest is the same
+        cosine = float(tf.reduce_sum(left * right) / (tf.norm(left) * tf.norm(right)))
+        assert cosine > 0.5
+    assert [tuple(one.shape) for one in carried] == list(network.vgg.parameter_shapes)
 
 
 def test_train_step_is_sgd_with_momentum() -> None:
@@ -60,22 +62,3 @@ def test_restore_puts_weights_and_momenta_back() -> None:
     for parameter, value in zip(network.parameters, before):
         np.testing.assert_array_equal(parameter.numpy(), value)
     assert all(not momentum.numpy().any() for momentum in ladder._momenta)
-
-
-def test_a_timed_phase_never_traces_again() -> None:
-    _, _, phases = lone_phases(["forward"])
-    traced = []
-    original = tf.Graph.__init__
-
-    def counting(self, *arguments, **more):  # type: ignore[no-untyped-def]
-        traced.append(1)
-        original(self, *arguments, **more)
-
-    phases["forward"].run()
-    tf.Graph.__init__ = counting
-    try:
-        for _ in range(3):
-            phases["forward"].run()
-    finally:
-        tf.Graph.__init__ = original
-    assert traced == []

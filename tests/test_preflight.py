@@ -135,6 +135,13 @@ def test_wrong_or_infinite_gradients_are_refused() -> None:
         preflight.check_gradients(infinite, network, "CPU")
 
 
+def test_a_gradient_may_rightly_be_zero() -> None:
+    zero, one = tf.zeros([3]), tf.ones([3])
+    assert preflight._relative_difference(zero, zero) == 0.0
+    assert preflight._relative_difference(one, zero) == float("inf")
+    assert preflight._relative_difference(zero, one) == 1.0
+
+
 def test_wrong_predictions_are_refused() -> None:
     network, _, phases = lone_phases(["forward"])
     right = phases["forward"].run

@@ -47,7 +47,7 @@ def test_a_bug_becomes_a_named_failure_with_its_traceback(
     assert found.failure is not None
     assert "in measure" in found.failure["traceback"]
     status = json.loads(one.run.layout.status.read_text())
-    assert (status["state"], status["exit_code"]) == ("failed", 4)
+    assert (status["state"], status["exit_code"], status["rank"]) == ("failed", 4, 0)
 
 
 def test_what_every_rank_found_is_gathered_before_the_end(
@@ -79,7 +79,8 @@ def test_a_whole_life_ends_with_the_end_line(
 def test_tensorflow_is_silenced_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     rank.prepare_environment(show_log=True)
-    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
     rank.prepare_environment(show_log=False)
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"

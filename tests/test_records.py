@@ -108,6 +108,18 @@ def test_foreign_duplicate_and_unknown_lines_are_named(tmp_path: Path) -> None:
         assert said in problems
 
 
+def test_lines_that_are_not_there_are_named(tmp_path: Path) -> None:
+    path = rank_file(tmp_path, blocks=4)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], *lines[4:], lines[4]]))
+    found = records.read_rank_file(path, RUN_ID)
+    assert (
+        found.problems[0] == "rank-00000.jsonl line 3: 2 record(s) before this line are not there"
+    )
+    assert "sequence number 4 out of order" in found.problems[1]
+    assert [item["block"] for item in found.blocks] == [0, 3]
+
+
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     writer = records.RankWriter(tmp_path, RUN_ID, 0)
     writer.append("header", **header(0, 1, schema_version=99))

@@ -50,6 +50,25 @@ def test_ranks_without_a_shared_disk_send_their_files_to_rank_0(
         assert (tmp_path / "disk-0" / "run" / "raw" / name).read_bytes() == sent
 
 
+def test_two_ranks_on_each_of_two_nodes_without_a_shared_disk(tmp_path: Path) -> None:
+    def body(world: FakeWorld) -> object:
+        node, world.local_rank, world.local_size = world.rank // 2, world.rank % 2, 2
+        config = small_config(output=str(tmp_path / f"node-{node}" / "run"))
+        run = written(world, run_directory.create(world, config, RUN_ID))
+        return run.is_shared, run_directory.gather_records(world, run)
+
+    results = on_every_rank(4, body)
+    assert [shared for shared, _ in results] == [True, True, False, False]
+    assert (results[0][1]["files_verified"], results[0][1]["files_written"]) == (2, 2)
+    assert len(list((tmp_path / "node-1" / "run" / "raw").iterdir())) == 2
+
+
+def test_a_name_that_no_disk_takes_is_refused(tmp_path: Path) -> None:
+    config = small_config(output=str(tmp_path / ("x" * 300)))
+    found = on_every_rank(2, lambda world: run_directory.create(world, config, RUN_ID))
+    assert all("cannot be made (File name too long)" in error.sentence for error in found)
+
+
 def test_bytes_that_differ_from_the_file_are_an_error(tmp_path: Path) -> None:
     config = small_config(output=str(tmp_path / "run"))
 

@@ -46,6 +46,16 @@ def test_an_error_of_all_ranks_names_none() -> None:
     assert {error.sentence for error in found} == {"the sky is green"}
 
 
+def test_a_bug_on_one_rank_is_an_error_on_all() -> None:
+    def body(one: FakeWorld) -> None:
+        one.together(lambda: 1 // (1 - one.rank))
+
+    found = on_every_rank(2, body)
+    assert {str(error) for error in found} == {
+        "rank 1: ZeroDivisionError: integer division or modulo by zero (exit code 4)"
+    }
+
+
 def test_together_returns_what_the_action_returned() -> None:
     assert on_every_rank(2, lambda one: one.together(lambda: one.rank)) == [0, 1]
 
@@ -57,6 +67,16 @@ def test_fewer_ranks_than_were_started_is_refused() -> None:
         world.check_size(LaunchedAs("Open MPI", 1, 2), 1)
 
 
+def test_a_horovod_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init() -> None:
+        raise ValueError("no controller")
+
+    monkeypatch.setenv("OMPI_MCA_ess_singleton_isolated", "1")
+    with pytest.raises(MissingPartError, match=r"Horovod cannot start \(no controller\)"):
+        world.open_world(SimpleNamespace(init=init))
+
+
+@pytest.mark.parametrize("problem", [ImportError, OSError, RuntimeError])
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
@@ -65,13 +85,13 @@ def test_fewer_ranks_than_were_started_is_refused() -> None:
     ],
 )
 def test_a_missing_package_is_named(
-    monkeypatch: pytest.MonkeyPatch, missing: str, said: str
+    monkeypatch: pytest.MonkeyPatch, missing: str, said: str, problem: type[Exception]
 ) -> None:
     real_import = builtins.__import__
 
     def refuse(name: str, *arguments: Any, **more: Any) -> Any:
         if name == missing:
-            raise ImportError("not built.\nsecond line")
+            raise problem("not built.\nsecond line")
         if name == "tensorflow":
             return SimpleNamespace()
         return real_import(name, *arguments, **more)

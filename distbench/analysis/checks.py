@@ -29,6 +29,7 @@ def check_run(run: Run, summary: pd.DataFrame) -> list[Check]:
         *_backward(run, summary),
         *_samples(summary),
         *_oversubscription(run),
+        *_gpus(run),
         *_instruments(run),
         *_labels(run),
     ]
@@ -78,31 +79,39 @@ def _samples(summary: pd.DataFrame) -> Iterator[Check]:
 
 
 def _oversubscription(run: Run) -> Iterator[Check]:
-    machines = pd.DataFrame(
-        [
-            {
-                "host": item["host"],
-                "threads": item["device"]["threads"],
-                "cores": item["cores_allowed"] * (item["local_size"] if _is_bound(item) else 1),
-            }
-            for item in run.manifest.get("ranks", [])
-            if item["device"]["kind"] == "CPU"
-        ]
-    )
-    if machines.empty:
-        return
-    for host, ranks in machines.groupby("host"):
-        threads, cores = ranks["threads"].sum(), ranks["cores"].max()
-        if threads > cores:
+    threads: dict[str, int] = {}
+    cores: dict[str, set[int]] = {}
+    for item in run.manifest.get("ranks", []):
+        if item["device"]["kind"] == "CPU":
+            host = item["host"]
+            threads[host] = threads.get(host, 0) + item["device"]["threads"]
+            cores.setdefault(host, set()).update(item["cores_allowed"])
+    for host, count in threads.items():
+        if count > len(cores[host]):
             yield Check(
                 "suspect",
-                f"{threads} threads on {cores} cores of {host}: ranks wait for each other's cores; "
-                "start fewer ranks or lower --threads-per-rank",
+                f"{count} threads on {len(cores[host])} cores of {host}: ranks wait for each other's "
+                "cores; start fewer ranks or lower --threads-per-rank",
             )
 
 
-def _is_bound(machine: dict[str, object]) -> bool:
-    return str(machine["device"]["threads_reason"]).startswith("the launcher bound")  # type: ignore[index]
+def _gpus(run: Run) -> Iterator[Check]:
+    on_gpu = [item for item in run.manifest.get("ranks", []) if item["device"]["kind"] == "GPU"]
+    if not on_gpu:
+        return
+    if run.size > 1 and not run.manifest.get("horovod", {}).get("nccl_built"):
+        yield Check(
+            "suspect",
+            "Horovod was built without NCCL, so that gradients go through host memory; "
+            "rebuild it with HOROVOD_GPU_OPERATIONS=NCCL",
+        )
+    blind = [item["rank"] for item in on_gpu if not item.get("gpu_uuid")]
+    if blind:
+        yield Check(
+            "note",
+            f"NVML did not answer on rank {blind[0]} (of {len(blind)} such): no telemetry, and that "
+            "each rank has a GPU of its own was not checked",
+        )
 
 
 def _instruments(run: Run) -> Iterator[Check]:

@@ -137,13 +137,37 @@ def _reasons_incomplete(ranks: Sequence[RankRecords], size: int, config: Config)
     present = {records.rank for records in ranks if records.header is not None}
     for rank in sorted(set(range(size)) - present):
         yield f"rank {rank} left no record ({raw_file_name(rank)})"
-    for records in ranks:
+    # The first cause comes first: a rank that only felt another's failure says so in its record.
+    for records in sorted(ranks, key=_is_echo):
         if records.rank not in present:
             continue
         if records.failure is not None:
             yield f"rank {records.rank} failed: {records.failure.get('sentence')}"
         elif records.end is None:
             yield f"rank {records.rank} has no end line; it stopped {_last_place(records)}"
+        yield from _missing_blocks(records, config)
+
+
+def _is_echo(records: RankRecords) -> bool:
+    return bool(records.failure and records.failure.get("is_echo"))
+
+
+def _missing_blocks(records: RankRecords, config: Config) -> Iterable[str]:
+    """The blocks of the configuration that a finished rank's file does not hold."""
+    if records.end is None:
+        return
+    planned = {(phase, 0, True): config.warmup_steps for phase in config.phases}
+    for index, steps in enumerate(config.steps_of_blocks(), start=1):
+        planned.update({(phase, index, False): steps for phase in config.phases})
+    held: dict[tuple[str, int, bool], int] = {}
+    for block in records.blocks:
+        key = (block["phase"], block["block"], block["warmup"])
+        held[key] = held.get(key, 0) + len(block["duration_ns"])
+    for (phase, index, warmup), steps in planned.items():
+        found = held.get((phase, index, warmup), 0)
+        if found != steps:
+            name = "warm-up" if warmup else f"block {index}"
+            yield f"rank {records.rank} holds {found} of the {steps} steps of {phase}, {name}"
 
 
 def _last_place(records: RankRecords) -> str:

@@ -34,7 +34,10 @@ def report(directory: str | Path) -> tuple[Findings, str, Path]:
     run, _ = collect(directory)
     findings = find(run)
     charts = _write_charts(findings)
-    write_atomically(run.layout.derived / "summary.csv", csv_text(findings.summary).encode())
+    labelled = findings.summary.assign(
+        network=run.config.network_label, preset=run.config.preset, device=run.device_kind
+    )
+    write_atomically(run.layout.derived / "summary.csv", csv_text(labelled).encode())
     path = run.layout.derived / "report.md"
     write_atomically(path, markdown_report(findings, charts).encode())
     return findings, terminal_report(findings), path

@@ -132,7 +132,7 @@ def step_time_split(findings: Findings) -> Figure | None:
         _label_bar(axes, max(left, left + part_s), position, part_s, part_s / sum(parts.values()))
         left += part_s
         axes.plot([left, left], [position - 0.3, position + 1.3], color=GREY, linewidth=0.8)
-        labels.append(name + (" (negative)" if part_s < 0 else ""))
+        labels.append(_part_label(name, part_s, findings.run.size))
     axes.barh(len(parts), left, color="#444444", height=0.6)
     _label_bar(axes, left, len(parts), left, None)
     labels.append(f"{_last_phase(parts)}\n(whole step)")
@@ -156,6 +156,12 @@ def step_time_split(findings: Findings) -> Figure | None:
     return figure
 
 
+def _part_label(part: str, part_s: float, ranks: int) -> str:
+    if part == "exposed communication" and ranks == 1:
+        part = "Horovod's tape\n(no communication)"
+    return part + (" (negative)" if part_s < 0 else "")
+
+
 def _label_bar(axes: Axes, end: float, position: int, value_s: float, share: float | None) -> None:
     text = units.seconds(value_s, 3)
     if share is not None:
@@ -169,7 +175,7 @@ def heat_map(findings: Findings) -> Figure | None:
     """Each rank's step times in the order they were run, relative to the median of their phase."""
     steps = findings.run.steps
     timed = steps[~steps["warmup"].astype(bool)]
-    phases = [phase for phase in PHASES if (timed["phase"] == phase).any()]
+    phases = [phase for phase in _drawn_phases(findings) if (timed["phase"] == phase).any()]
     if not phases:
         return None
     ranks = sorted(timed["rank"].unique())
@@ -198,6 +204,11 @@ def heat_map(findings: Findings) -> Figure | None:
     return figure
 
 
+def _drawn_phases(findings: Findings) -> list[str]:
+    """With one rank `allreduce` reduces nothing, so that it is in no chart."""
+    return [phase for phase in PHASES if phase != "allreduce" or findings.run.size > 1]
+
+
 def _relative_times(steps: pd.DataFrame) -> Any:
     grid = steps.pivot(index="rank", columns=["block", "step"], values="duration_ns")
     times = grid.sort_index(axis=1).to_numpy(dtype=float)
@@ -210,7 +221,7 @@ def distribution(findings: Findings) -> Figure | None:
     if jobs.empty:
         return None
     figure, axes = _figure(findings, "Distribution of step times", height=4.6)
-    for phase in PHASES:
+    for phase in _drawn_phases(findings):
         times = jobs.loc[jobs["phase"] == phase, "step_s"]
         if len(times):
             label = f"{phase} (n = {len(times)})"
@@ -258,9 +269,8 @@ def _name(figure: Figure, name: str) -> None:
 
 def _subtitle(findings: Findings) -> str:
     """What was run: no chart of a CPU, of a reduced network or of a broken run goes unmarked."""
-    mark = "" if findings.is_valid else "NOT VALID, see the report's checks: "
     # matplotlib would read text between dollar signs as a formula.
-    return f"{mark}{printable(title(findings.run))}".replace("$", r"\$")
+    return f"{findings.warning}{printable(title(findings.run))}".replace("$", r"\$")
 
 
 def _phase_label(phase: str) -> str:

@@ -44,6 +44,14 @@ class Findings:
         """Whether a headline may be shown."""
         return not any(check.level == "invalid" for check in self.checks)
 
+    @property
+    def warning(self) -> str:
+        """What stands before a headline or under a chart's title where the checks found something."""
+        if not self.is_valid:
+            return "NOT VALID, see the report's checks: "
+        suspect = any(check.level == "suspect" for check in self.checks)
+        return "SUSPECT, see the report's checks: " if suspect else ""
+
 
 def title(run: Run) -> str:
     """What was run, on what: 'VGG-D, 224×224, batch 32 per rank, on 8 GPUs'."""
@@ -55,7 +63,7 @@ def phase_rows(summary: pd.DataFrame) -> list[tuple[str, ...]]:
     """One row of text per phase, under PHASE_COLUMNS."""
     return [
         (
-            str(row.phase),
+            _phase_name(str(row.phase), row.ranks),
             f"{row.steps} in {row.blocks} blocks",
             units.seconds(row.step_s),
             units.seconds_range(row.step_s_low, row.step_s_high),
@@ -66,6 +74,10 @@ def phase_rows(summary: pd.DataFrame) -> list[tuple[str, ...]]:
         )
         for row in summary.itertuples()
     ]
+
+
+def _phase_name(phase: str, ranks: int) -> str:
+    return "allreduce (of one rank: nothing)" if phase == "allreduce" and ranks == 1 else phase
 
 
 def scraper_lines(findings: Findings) -> list[str]:
@@ -100,7 +112,7 @@ def headline(findings: Findings) -> str:
     half = (row["images_per_s_high"] - row["images_per_s_low"]) / 2
     spread = f" ± {units.significant(half, 2)}" if not math.isnan(half) else ""
     return (
-        f"{units.rate(row['images_per_s'])}{spread} images/s in all, "
+        f"{findings.warning}{units.rate(row['images_per_s'])}{spread} images/s in all, "
         f"{units.rate(row['images_per_s_per_rank'])} per rank ({row['phase']}; "
         f"{units.rate(row['images_per_s_of_span'])} images/s over the whole timed span)."
     )
@@ -208,13 +220,32 @@ def _environment_rows(run: Run) -> list[tuple[str, str]]:
         ("threads per rank", f"{', '.join(threads)} ({header['device']['threads_reason']})"),
         ("preset", config.preset),
         ("network", _network_text(run)),
-        ("Horovod", f"{versions.get('horovod', '?')} over {header['controller']}"),
+        ("arithmetic", _arithmetic(run)),
+        ("Horovod", f"{versions.get('horovod', '?')}, controller {header['controller']}"),
+        ("gradients reduced by", _reduction(run)),
         ("records gathered by", str(header["transport"])),
         ("MPI", str(run.manifest.get("mpi_library") or "not used")),
         ("git commit", str(run.manifest.get("git_commit") or "unknown")),
     ]
     shown = ("tensorflow", "tensorflow-cpu", "python", "distbench", "nvidia-nccl-cu12")
     return rows + [(name, versions[name]) for name in shown if name in versions]
+
+
+def _arithmetic(run: Run) -> str:
+    allowed = run.manifest.get("tensorflow", {}).get("tensor_float_32_allowed")
+    if "GPU" not in run.device_kind:
+        return "float32"
+    return {True: "float32, TF32 allowed", False: "float32, TF32 off"}.get(
+        allowed, "float32, TF32 ?"
+    )
+
+
+def _reduction(run: Run) -> str:
+    controller = str(run.first_header["controller"])
+    if "GPU" not in run.device_kind:
+        return controller
+    nccl = run.manifest.get("horovod", {}).get("nccl_built")
+    return f"NCCL {nccl}" if nccl else f"{controller}, through host memory"
 
 
 def _network_text(run: Run) -> str:

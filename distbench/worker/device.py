@@ -148,10 +148,12 @@ def claim_device(world: World, host: str, cpu_name: str, threads_per_rank: int) 
     tf.config.experimental.set_memory_growth(gpus[index], True)
     if threads_per_rank:
         _set_threads(tf, threads_per_rank)
-    name = tf.config.experimental.get_device_details(gpus[index]).get("device_name", "GPU")
+    details = tf.config.experimental.get_device_details(gpus[index])
+    capability = ".".join(map(str, details.get("compute_capability", ())))
+    name = f"{details.get('device_name', 'GPU')} (compute capability {capability or 'unknown'})"
     count = threads_per_rank or 0
     reason = threads.reason if threads_per_rank else "TensorFlow's own choice"
-    return Device("GPU", str(name), visible_gpu(index, os.environ), count, reason)
+    return Device("GPU", name, visible_gpu(index, os.environ), count, reason)
 
 
 def _set_threads(tf: Any, count: int) -> None:

@@ -89,12 +89,14 @@ def _plain(value: Any) -> Any:
 
 
 def tensorflow_build() -> dict[str, Any]:
-    """TensorFlow's CUDA and cuDNN versions, where it has them."""
+    """TensorFlow's CUDA and cuDNN versions, where it has them, and whether TF32 is allowed on GPUs."""
     import tensorflow as tf
 
     build = dict(tf.sysconfig.get_build_info())
     wanted = ("cuda_version", "cudnn_version", "is_cuda_build")
-    return {name: _plain(build[name]) for name in wanted if name in build}
+    found = {name: _plain(build[name]) for name in wanted if name in build}
+    allowed = tf.config.experimental.tensor_float_32_execution_enabled()
+    return {**found, "tensor_float_32_allowed": bool(allowed)}
 
 
 def mpi_library(controller: str) -> str | None:
@@ -107,14 +109,21 @@ def mpi_library(controller: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The commit of this checkout with '-dirty' where it has changes; None outside a checkout."""
-    folder = Path(distbench.__file__).parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    """The commit of this checkout with '-dirty' where it has changes; None outside a checkout.
+
+    A package that is installed inside another project's checkout is no part of it.
+    """
+    file = Path(distbench.__file__)
+    tracked = _git(file.parent, "ls-files", "--error-unmatch", file.name)
+    # --always without tags prints the commit itself.
+    describe = ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return _git(file.parent, *describe) if tracked else None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        # --always without tags prints the commit itself.
-        result = subprocess.run(
-            [*command, "--exclude=*"], capture_output=True, text=True, timeout=10, check=True
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip() or None
@@ -126,7 +135,7 @@ def machine() -> dict[str, Any]:
         "host": host_name(),
         "cpu": cpu_name(),
         "cores_of_node": os.cpu_count(),
-        "cores_allowed": len(os.sched_getaffinity(0)),
+        "cores_allowed": sorted(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()}",
         "python": sys.implementation.name,

@@ -1,7 +1,8 @@
 """The VGG graph in plain TensorFlow ops, built from the layers of `vgg.py`.
 
-Layout is NHWC, arithmetic float32. No Keras, so that nothing stands between the table of the paper
-and the ops that are timed.
+Layout is NHWC; weights, activations and gradients are float32 (a GPU may multiply in TF32 where
+TensorFlow allows it, which the manifest records). No Keras, so that nothing stands between the table
+of the paper and the ops that are timed.
 """
 
 from __future__ import annotations

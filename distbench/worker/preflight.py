@@ -19,8 +19,10 @@ from distbench.worker.phases import KEEP_PROB_INFERENCE, Phase
 from distbench.worker.world import World
 
 # L2 norm of the difference of two gradients over that of the reference. CPUs differ in the order of
-# sums only; GPUs also choose between algorithms, some in TF32 with its 10-bit mantissa.
-GRADIENT_TOLERANCE = {"CPU": 1e-4, "GPU": 2e-2}
+# sums only. GPUs also choose between algorithms, some in TF32 with its 10-bit mantissa: rounding that
+# way flips a few ReLU and pooling decisions, which moved the first kernel's gradient by 0.09 to 0.11
+# when emulated. Work that was left out differs by 1.
+GRADIENT_TOLERANCE = {"CPU": 1e-4, "GPU": 0.25}
 FLOAT32_MANTISSA_BITS = 24
 WRONG_WORK = (
     "no speed is shown for work that is not done; please report this with the run directory"
@@ -149,17 +151,24 @@ def check_gradients(phase: Phase, network: Network, device_kind: str) -> float:
     with tf.GradientTape() as tape:
         loss = network.loss(KEEP_PROB_INFERENCE)
     references = tape.gradient(loss, network.parameters)
-    differences = [
-        float(tf.norm(gradient - reference) / tf.norm(reference))
-        for gradient, reference in zip(gradients, references)
-    ]
+    differences = [_relative_difference(*pair) for pair in zip(gradients, references)]
     worst = max(range(len(differences)), key=differences.__getitem__)
-    if not differences[worst] <= GRADIENT_TOLERANCE[device_kind]:
+    if differences[worst] > GRADIENT_TOLERANCE[device_kind]:
         raise CorrectnessError(
             f"{phase.name} returned gradient tensor {worst} that differs from an eager computation "
             f"by {differences[worst]:g} of its norm; {WRONG_WORK}"
         )
     return differences[worst]
+
+
+def _relative_difference(gradient: Any, reference: Any) -> float:
+    """L2 norm of the difference over that of the reference; a gradient may rightly be zero."""
+    import tensorflow as tf
+
+    difference, size = float(tf.norm(gradient - reference)), float(tf.norm(reference))
+    if size > 0:
+        return difference / size
+    return 0.0 if difference == 0 else math.inf
 
 
 def check_complete_and_finite(
@@ -243,13 +252,19 @@ def prove_reduced(phase: Phase, shapes: Sequence[Sequence[int]], world: World) -
     return check_same_bits(f"what {phase.name} returns", gradients, world)
 
 
+def prove_parameters(network: Network, world: World) -> str:
+    """The weights are finite and have the same bits on every rank; returns their digest."""
+    shapes = network.vgg.parameter_shapes
+    world.together(lambda: check_complete_and_finite("the network", network.parameters, shapes))
+    return check_same_bits("the network", network.parameters, world)
+
+
 def prove_after_timing(
     phases: Mapping[str, Phase], network: Network, world: World
 ) -> dict[str, Any]:
     """The checks after the last block: parameters and gradients finite, and equal across ranks."""
     shapes = network.vgg.parameter_shapes
-    world.together(lambda: check_complete_and_finite("the network", network.parameters, shapes))
-    found = {"parameters_digest": check_same_bits("the network", network.parameters, world)}
+    found = {"parameters_digest": prove_parameters(network, world)}
     reduced = [
         phases[name] for name in ("forward_backward_allreduce", "train_step") if name in phases
     ]

@@ -10,6 +10,9 @@ from distbench.worker.measure import PlannedBlock
 
 LINE_EVERY_STEPS = 10
 TERMINAL_REFRESH_NS = 200_000_000
+# While rank 0 prints between two steps, the others may wait for it inside their next one. So inside a
+# block it prints at most this often, and else after the block, before all ranks meet again.
+QUIET_INSIDE_BLOCK_NS = 2_000_000_000
 
 
 class Progress:
@@ -23,7 +26,8 @@ class Progress:
         self._on_terminal = stream.isatty()
         self._total_steps = sum(block.steps for block in plan)
         self._done = 0
-        self._last_ns = 0
+        self._lines: list[str] = []  # not yet shown
+        self._last_ns = clock_ns()
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -31,24 +35,31 @@ class Progress:
         print(f"distbench: {text}", file=self._stream, flush=True)
 
     def step(self, block: PlannedBlock, duration_ns: int) -> None:
-        """Counts one step and shows it, on a terminal at most five times a second."""
+        """Counts one step."""
         self._done += 1
         if self._on_terminal:
-            now_ns = self._clock_ns()
-            if now_ns - self._last_ns >= TERMINAL_REFRESH_NS or self._done == self._total_steps:
-                self._last_ns = now_ns
-                print(
-                    f"\r\x1b[K{self._line(block, duration_ns)}",
-                    end="",
-                    file=self._stream,
-                    flush=True,
-                )
+            self._lines = [self._line(block, duration_ns)]
         elif self._done % LINE_EVERY_STEPS == 0 or self._done == self._total_steps:
-            print(self._line(block, duration_ns), file=self._stream, flush=True)
+            self._lines.append(self._line(block, duration_ns))
+        if self._clock_ns() - self._last_ns >= QUIET_INSIDE_BLOCK_NS:
+            self._show()
+
+    def block_done(self) -> None:
+        """Shows what was counted, on a terminal at most five times a second."""
+        waits = self._clock_ns() - self._last_ns < TERMINAL_REFRESH_NS
+        if not (self._on_terminal and waits and self._done < self._total_steps):
+            self._show()
 
     def finish(self) -> None:
         """Leaves the terminal's line."""
         self._clear()
+
+    def _show(self) -> None:
+        self._last_ns = self._clock_ns()
+        for line in self._lines:
+            text = f"\r\x1b[K{line}" if self._on_terminal else f"{line}\n"
+            print(text, end="", file=self._stream, flush=True)
+        self._lines = []
 
     def _line(self, block: PlannedBlock, duration_ns: int) -> str:
         name = f"{block.phase} (warm-up)" if block.warmup else f"{block.phase}, block {block.block}"

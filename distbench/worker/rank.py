@@ -57,13 +57,18 @@ def run_rank(overrides: Overrides) -> str | None:
     Raises the same DistbenchError on every rank where all of them can still be told, and
     RankFailedError where this rank failed alone.
     """
-    tensorflow_log = overrides.get("tensorflow_log")
-    show_log = bool(tensorflow_log and tensorflow_log.value)
+    show_log = overrides.get("tensorflow_log", False)
     prepare_environment(show_log)
     with stderr_kept_back(not show_log):
         hvd = import_horovod()
     world = open_world(hvd)
-    rank = _begin(world, hvd, overrides)
+    try:
+        rank = _begin(world, hvd, overrides)
+    except DistbenchError:
+        raise
+    except Exception as error:  # there is no record yet that could hold the traceback
+        traceback.print_exc()
+        raise _failed(world, error) from error
     _live(rank)
     world.close()
     return str(rank.run.layout.directory) if world.rank == 0 else None
@@ -78,13 +83,14 @@ def _live(rank: Rank) -> None:
         if rank.world.rank == 0:
             rank.run.write_status("complete", 0)
     except DistbenchError as error:
-        _record_failure(rank, error)
+        _record_failure(rank, error, traceback.format_exc())
         raise
     except Exception as error:
-        failed = RankFailedError(
-            f"rank {rank.world.rank} failed with {type(error).__name__}: {_first_line(error)}; what "
-            f"was measured before is in {rank.run.layout.directory}"
+        failed = _failed(
+            rank.world, error, f"; what was measured is in {rank.run.layout.directory}"
         )
+        # Horovod ends the collectives of all ranks when one leaves: that is no first cause.
+        failed.is_echo = rank.run.failed_already()
         _record_failure(rank, failed, traceback.format_exc())
         raise failed from error
     finally:
@@ -92,19 +98,30 @@ def _live(rank: Rank) -> None:
             rank.progress.finish()
 
 
+def _failed(world: World, error: Exception, where: str = "") -> RankFailedError:
+    lines = str(error).splitlines() or [""]
+    return RankFailedError(
+        f"rank {world.rank} failed with {type(error).__name__}: {lines[0][:300]}{where}"
+    )
+
+
 def prepare_environment(show_log: bool) -> None:
     """Sets what TensorFlow and CUDA read once, before they are imported."""
-    if not show_log:
+    if show_log:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    else:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # its default, without the notice
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # count GPUs as NVML does
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # count GPUs as NVML does
 
 
 def _begin(world: World, hvd: Any, overrides: Overrides) -> Rank:
     """Device, configuration and directory: everything that must be agreed on before any work."""
     machine = host.machine()
     device = world.together(
-        lambda: claim_device(world, machine["host"], machine["cpu"], _threads(overrides))
+        lambda: claim_device(
+            world, machine["host"], machine["cpu"], overrides.get("threads_per_rank", 0)
+        )
     )
     telemetry = open_telemetry(device.kind, device.nvml_name)
     holders = world.allgather_json([machine["host"], telemetry.uuid])
@@ -116,13 +133,9 @@ def _begin(world: World, hvd: Any, overrides: Overrides) -> Rank:
     writer = world.together(lambda: RankWriter(run.layout.raw, run_id, world.rank))
     progress = Progress(sys.stderr, CLOCK, plan_blocks(config)) if world.rank == 0 else None
     rank = Rank(world, hvd, config, device, telemetry, run, writer, progress)
-    _write_header(rank, machine)
+    world.together(lambda: _write_header(rank, machine))
+    _write_manifest(rank, machine)
     return rank
-
-
-def _threads(overrides: Overrides) -> int:
-    given = overrides.get("threads_per_rank")
-    return given.value if given else 0
 
 
 def _identity(config: Config) -> dict[str, Any]:
@@ -139,16 +152,7 @@ def _new_run_id(config: Config, world: World) -> str:
 
 
 def _write_header(rank: Rank, machine: Mapping[str, Any]) -> None:
-    world = rank.world
-    description = {
-        "rank": world.rank,
-        "local_rank": world.local_rank,
-        "local_size": world.local_size,
-        **machine,
-        "device": asdict(rank.device),
-        "gpu_uuid": rank.telemetry.uuid,
-        "driver": rank.telemetry.driver,
-    }
+    world, network = rank.world, rank.config.network()
     rank.writer.append(
         "header",
         schema=SCHEMA_NAME,
@@ -164,13 +168,30 @@ def _write_header(rank: Rank, machine: Mapping[str, Any]) -> None:
         transport=world.transport,
         clock="time.perf_counter_ns",
         clock_resolution_ns=clock_resolution_ns(CLOCK),
-        grad_bytes=rank.config.network().grad_bytes,
-        tensor_count=rank.config.network().tensor_count,
+        grad_bytes=network.grad_bytes,
+        tensor_count=network.tensor_count,
     )
+
+
+def _write_manifest(rank: Rank, machine: Mapping[str, Any]) -> None:
+    """Brings every rank's description to rank 0, which writes manifest.json and the first status."""
+    world = rank.world
+    description = {
+        "rank": world.rank,
+        "local_rank": world.local_rank,
+        "local_size": world.local_size,
+        **machine,
+        "device": asdict(rank.device),
+        "gpu_uuid": rank.telemetry.uuid,
+        "driver": rank.telemetry.driver,
+    }
     machines = world.allgather_json(description)
-    if world.rank == 0:
+
+    def write() -> None:
         write_atomically(rank.run.layout.manifest, json_document(_manifest(rank, machines)))
         rank.run.write_status("running", None)
+
+    world.together(write if world.rank == 0 else lambda: None)
 
 
 def _manifest(rank: Rank, machines: list[Any]) -> dict[str, Any]:
@@ -205,13 +226,34 @@ def _measure(rank: Rank) -> None:
     proof = preflight.prove_phases(phases, network, world, rank.device.kind, count_executed_ops)
     ladder.restore(weights)
     rank.writer.append("preflight", ranks_in_group=world.size, **proof)
-    for block in plan_blocks(config):
-        phase = phases[block.phase]
-        _run_block(rank, phase, block)
-        if phase.changes_parameters:
-            ladder.restore(weights)
+    trained = _run_blocks(rank, phases, ladder, weights, network)
     _say(rank, "checking weights and gradients after the last block")
-    rank.writer.append("final", **preflight.prove_after_timing(phases, network, world))
+    found = preflight.prove_after_timing(phases, network, world)
+    rank.writer.append("final", trained_parameters_digest=trained, **found)
+
+
+def _run_blocks(
+    rank: Rank,
+    phases: Mapping[str, Phase],
+    ladder: PhaseLadder,
+    weights: list[Any],
+    network: Network,
+) -> str | None:
+    """Times every block; returns the digest of the weights that the last training block left.
+
+    Those are checked before they are put back: ranks that drift apart, or weights that run away,
+    show there.
+    """
+    plan = plan_blocks(rank.config)
+    training = [block for block in plan if phases[block.phase].changes_parameters]
+    trained = None
+    for block in plan:
+        _run_block(rank, phases[block.phase], block)
+        if training and block == training[-1]:
+            trained = preflight.prove_parameters(network, rank.world)
+        if block in training:
+            ladder.restore(weights)
+    return trained
 
 
 def _run_block(rank: Rank, phase: Phase, block: PlannedBlock) -> None:
@@ -235,6 +277,8 @@ def _run_block(rank: Rank, phase: Phase, block: PlannedBlock) -> None:
         telemetry={"before": before, "after": rank.telemetry.read()} if before else None,
         **asdict(times),
     )
+    if progress:
+        progress.block_done()
 
 
 def _silently(index: int, duration_ns: int) -> None:
@@ -250,27 +294,39 @@ def _gather(rank: Rank) -> None:
         rank.run.status["gather"] = dict(gathered)
 
 
-def _record_failure(rank: Rank, error: DistbenchError, trace: str | None = None) -> None:
-    """Leaves the reason on disk. Nothing here may hide the error that is on its way."""
-    description: dict[str, Any] = {"error": type(error).__name__, "exit_code": error.exit_code}
-    try:
-        if not rank.is_gathered:
-            rank.writer.append("failure", **description, sentence=error.sentence, traceback=trace)
-            if (
-                error.on_every_rank
-            ):  # all ranks are here, so that their records can still be brought
-                _gather(rank)
-        if rank.world.rank == 0:
-            rank.run.write_status("failed", cause=error.sentence, **description)
-    except (DistbenchError, OSError, ValueError) as second:
-        print(f"distbench: the failure could not be recorded: {second}", file=sys.stderr)
+def _record_failure(rank: Rank, error: DistbenchError, trace: str) -> None:
+    """Leaves the reason on disk: in this rank's record and, for the first to fail, in status.json.
+
+    Nothing here may hide the error that is on its way.
+    """
+    description: dict[str, Any] = {
+        "error": type(error).__name__,
+        "exit_code": error.exit_code,
+        "rank": rank.world.rank,
+    }
+    for leave in (_leave_failure, _leave_status):
+        try:
+            leave(rank, error, description, trace)
+        except (DistbenchError, OSError, ValueError) as second:
+            print(f"distbench: the failure could not be recorded: {second}", file=sys.stderr)
+
+
+def _leave_failure(rank: Rank, error: DistbenchError, description: Any, trace: str) -> None:
+    if rank.is_gathered:
+        return
+    rank.writer.append(
+        "failure", **description, sentence=error.sentence, is_echo=error.is_echo, traceback=trace
+    )
+    if error.on_every_rank:  # all ranks are here, so that their records can still be brought
+        _gather(rank)
+
+
+def _leave_status(rank: Rank, error: DistbenchError, description: Any, trace: str) -> None:
+    told_by_rank_0 = error.on_every_rank and rank.world.rank != 0
+    if rank.run.is_shared and not told_by_rank_0 and not rank.run.failed_already():
+        rank.run.write_status("failed", cause=error.sentence, **description)
 
 
 def _say(rank: Rank, text: str) -> None:
     if rank.progress:
         rank.progress.say(text)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines() or [""]
-    return lines[0][:300]

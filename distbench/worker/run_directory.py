@@ -24,6 +24,13 @@ class RunDirectory:
     is_shared: bool
     status: dict[str, Any] = field(default_factory=dict)
 
+    def failed_already(self) -> bool:
+        """Whether a rank has written a failure into a status.json that this rank sees."""
+        try:
+            return bool(json.loads(self.layout.status.read_text()).get("state") == "failed")
+        except (OSError, ValueError, AttributeError):
+            return False
+
     def write_status(self, state: str, exit_code: int | None, **more: Any) -> None:
         """Replaces status.json; `state` is running, complete or failed."""
         self.status.update({"state": state, "exit_code": exit_code, "run_id": self.run_id, **more})
@@ -31,7 +38,7 @@ class RunDirectory:
 
 
 def create(world: World, config: Config, run_id: str) -> RunDirectory:
-    """Makes the run directory: rank 0 first, then every rank that does not see rank 0's.
+    """Makes the run directory: rank 0 first, then one rank on each node that does not see it.
 
     `run_id` is rank 0's, the same on every rank. Raises OutputError, on every rank, where the
     directory exists already or cannot be made.
@@ -39,19 +46,21 @@ def create(world: World, config: Config, run_id: str) -> RunDirectory:
     directory = Path(config.output) if config.output else Path("results") / run_id
     layout = RunLayout(directory)
     document = json_document({"run_id": run_id, **config.as_dict()})
-    if world.rank == 0:
-        world.together(lambda: _make(layout, document))
-    else:
-        world.together(lambda: None)
-    is_shared = world.rank == 0 or _is_of_run(layout, run_id)
-    world.together(lambda: None if is_shared else _make(layout, document))
+    is_shared = False
+    for makers in ("rank 0", "one rank a node", "any rank that still sees none"):
+        is_its_turn = {"rank 0": world.rank == 0, "one rank a node": world.local_rank == 0}
+        makes = is_its_turn.get(makers, True) and not _is_of_run(layout, run_id)
+        # `together` is also the barrier between the rounds
+        world.together(lambda makes=makes: _make(layout, document) if makes else None)  # type: ignore[misc]
+        if makers == "rank 0":
+            is_shared = _is_of_run(layout, run_id)
     return RunDirectory(layout, run_id, is_shared)
 
 
 def _make(layout: RunLayout, config_document: bytes) -> None:
-    if layout.directory.exists():
-        raise _exists(layout)
     try:
+        if layout.directory.exists():
+            raise _exists(layout)
         layout.directory.parent.mkdir(parents=True, exist_ok=True)
         try:
             layout.directory.mkdir()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from distbench.errors import ERROR_KINDS, DistbenchError, MissingPartError
+from distbench.errors import ERROR_KINDS, DistbenchError, MissingPartError, RankFailedError
 from distbench.launchers import ALONE, LaunchedAs, launched_as
 
 # No exchange carries more than this at once: counts of MPI are 32-bit, and under Gloo every rank
@@ -74,13 +75,19 @@ class World(ABC):
     def together(self, action: Callable[[], T]) -> T:
         """Runs `action` on every rank; where it fails on any, the first rank's error is raised on all.
 
-        So no rank goes on into a collective that the others never enter.
+        So no rank goes on into a collective that the others never enter. An error that is not ours
+        is raised as RankFailedError.
         """
-        problem, result = None, None
+        problem: DistbenchError | None = None
+        cause: Exception | None = None
+        result = None
         try:
             result = action()
         except DistbenchError as error:
             problem = error
+        except Exception as error:
+            cause = error
+            problem = RankFailedError(f"{type(error).__name__}: {_first_line(error)}")
         told = [type(problem).__name__, problem.sentence] if problem else None
         problems = self.allgather_json(told)
         for rank, told in enumerate(problems):
@@ -89,7 +96,7 @@ class World(ABC):
                 prefix = "" if everywhere or self.size == 1 else f"rank {rank}: "
                 agreed = ERROR_KINDS[told[0]](prefix + told[1])
                 agreed.on_every_rank = True
-                raise agreed
+                raise agreed from (cause or problem)
         return result  # type: ignore[return-value]
 
 
@@ -115,15 +122,16 @@ class MpiWorld(_HorovodWorld):
         super().__init__(hvd)
         try:
             import mpi4py
-        except ImportError as error:
-            raise MissingPartError(
-                "Horovod runs over MPI but mpi4py is missing, which gathers the records there; "
-                "install mpi4py against the same MPI, or launch with horovodrun --gloo"
-            ) from error
-        mpi4py.rc.initialize = False  # Horovod has done it,
-        mpi4py.rc.finalize = False  # and will undo it
-        from mpi4py import MPI
 
+            mpi4py.rc.initialize = False  # Horovod has done it,
+            mpi4py.rc.finalize = False  # and will undo it
+            from mpi4py import MPI
+        except Exception as error:
+            raise MissingPartError(
+                f"Horovod runs over MPI but mpi4py does not load ({_first_line(error)}), which "
+                "gathers the records there; install mpi4py against the same MPI, or launch with "
+                "horovodrun --gloo"
+            ) from error
         self._mpi = MPI
         self._communicator = MPI.COMM_WORLD
         if self._communicator.size != self.size:
@@ -193,14 +201,14 @@ def import_horovod() -> Any:
     """`horovod.tensorflow`; MissingPartError where it or TensorFlow is missing or does not load."""
     try:
         import tensorflow  # noqa: F401
-    except ImportError as error:
+    except Exception as error:  # a library that does not load is not always an ImportError
         raise MissingPartError(
             f"TensorFlow cannot be imported ({_first_line(error)}); "
             "run launch/setup.sh, or install tensorflow 2.18.1"
         ) from error
     try:
         import horovod.tensorflow as hvd
-    except ImportError as error:
+    except Exception as error:  # a missing libmpi or libnccl is an error of TensorFlow's own
         raise MissingPartError(
             f"Horovod cannot be imported with TensorFlow ({_first_line(error)}); "
             "run launch/setup.sh, or build horovod 0.28.1 with HOROVOD_WITH_TENSORFLOW=1"
@@ -217,7 +225,13 @@ def open_world(hvd: Any) -> World:
     if launched == ALONE:
         # Open MPI's wheel cannot start a lone process in any other way.
         os.environ.setdefault("OMPI_MCA_ess_singleton_isolated", "1")
-    hvd.init()
+    try:
+        hvd.init()
+    except Exception as error:
+        raise MissingPartError(
+            f"Horovod cannot start ({_first_line(error)}); see that every rank was started by the "
+            "same launcher and that the hosts reach each other"
+        ) from error
     check_size(launched, hvd.size())
     return MpiWorld(hvd) if hvd.mpi_enabled() else GlooWorld(hvd)
 
@@ -225,13 +239,27 @@ def open_world(hvd: Any) -> World:
 def check_size(launched: LaunchedAs, horovod_size: int) -> None:
     """Raises MissingPartError unless Horovod sees all the ranks that the launcher started."""
     if launched.size != horovod_size:
-        raise MissingPartError(
+        error = MissingPartError(
             f"{launched.launcher} started {launched.size} ranks, but Horovod sees {horovod_size}; "
             "Horovod was built without support for this launcher's MPI: rebuild it with "
             "HOROVOD_WITH_MPI=1 against that MPI, or launch with horovodrun --gloo"
         )
+        error.on_every_rank = True
+        raise error
+
+
+def leave_alone(exit_code: int) -> NoReturn:
+    """Ends this rank without the farewell of MPI and Horovod, which would wait for the other ranks.
+
+    horovodrun and mpirun then end the others. srun does so only if told to, so that under it MPI is
+    asked to.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and launched_as(os.environ).launcher == "srun":
+        mpi.COMM_WORLD.Abort(exit_code)
+    os._exit(exit_code)
 
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
+    return lines[0].rstrip(".")[:300]
