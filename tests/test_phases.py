@@ -26,16 +26,13 @@ def test_images_and_allreduces_of_a_step() -> None:
     assert [phase.name for phase in phases.values() if phase.changes_parameters] == ["train_step"]
 
 
-def test_allreduce_carries_the_gradients_of_a_real_step() -> None:
-    network, _, phases = lone_phases(["forward_backward", "allreduce"])
-    carried = phases["allreduce"].run()
-    gradients = phases["forward_backward"].run()
-    for left, right in zip(
-        carried, gradients
-    ):  # dropout draws anew each time, the rest is the same
-        cosine = float(tf.reduce_sum(left * right) / (tf.norm(left) * tf.norm(right)))
-        assert cosine > 0.5
-    assert [tuple(one.shape) for one in carried] == list(network.vgg.parameter_shapes)
+def test_allreduce_carries_what_forward_backward_returns() -> None:
+    network, ladder, _ = lone_phases([])
+    returned = [tf.random.normal(shape) for shape in network.vgg.parameter_shapes]
+    ladder.__dict__["_gradient_function"] = lambda keep_prob: returned
+    carried = ladder.build(["allreduce"])["allreduce"].run()
+    for left, right in zip(carried, returned):
+        np.testing.assert_array_equal(left.numpy(), right.numpy())
 
 
 def test_train_step_is_sgd_with_momentum() -> None:

@@ -138,7 +138,7 @@ def _reasons_incomplete(ranks: Sequence[RankRecords], size: int, config: Config)
     for rank in sorted(set(range(size)) - present):
         yield f"rank {rank} left no record ({raw_file_name(rank)})"
     # The first cause comes first: a rank that only felt another's failure says so in its record.
-    for records in sorted(ranks, key=_is_echo):
+    for records in sorted(ranks, key=_distance_from_cause):
         if records.rank not in present:
             continue
         if records.failure is not None:
@@ -148,8 +148,11 @@ def _reasons_incomplete(ranks: Sequence[RankRecords], size: int, config: Config)
         yield from _missing_blocks(records, config)
 
 
-def _is_echo(records: RankRecords) -> bool:
-    return bool(records.failure and records.failure.get("is_echo"))
+def _distance_from_cause(records: RankRecords) -> int:
+    """0 for a rank that failed itself, 1 for one that was ended, 2 for one that felt another's end."""
+    if records.failure is None:
+        return 1
+    return 2 if records.failure.get("is_echo") else 0
 
 
 def _missing_blocks(records: RankRecords, config: Config) -> Iterable[str]:
