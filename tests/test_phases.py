@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,19 @@ def test_restore_puts_weights_and_momenta_back() -> None:
     for parameter, value in zip(network.parameters, before):
         np.testing.assert_array_equal(parameter.numpy(), value)
     assert all(not momentum.numpy().any() for momentum in ladder._momenta)
+
+
+def test_starting_an_allreduce_costs_little_beside_computing() -> None:
+    """With one rank `allreduce` moves nothing: what is left is the call, which must not cost a step."""
+    _, _, phases = lone_phases(["forward_backward", "allreduce"])
+
+    def fastest_s(name: str) -> float:
+        phases[name].run()
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            phases[name].run()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert fastest_s("allreduce") < fastest_s("forward_backward") / 2

@@ -35,6 +35,12 @@ def test_the_expected_count_passes_and_any_other_fails() -> None:
             preflight.check_executed_allreduces(phase(allreduces=32), counting(executed))
 
 
+def allreduce_phase(reduce: Callable[[list[Any]], list[Any]]) -> Phase:
+    """A phase whose `allreduce` is `reduce`."""
+    inputs = [tf.Variable(tf.ones(shape)) for shape in SHAPES]
+    return phase(lambda: reduce([one.read_value() for one in inputs]), inputs=inputs)
+
+
 def exact_allreduce(size: int) -> Callable[[Any], Any]:
     """What the mean of every rank's pattern is, summed in float32 as an allreduce does."""
     pattern = preflight.MeanPattern(size)
@@ -52,7 +58,7 @@ def exact_allreduce(size: int) -> Callable[[Any], Any]:
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 7, 8, 33, 64, 100])
 def test_the_mean_of_the_pattern_is_exact_at_any_size(size: int) -> None:
     for rank in (0, size - 1):
-        checked = phase(with_gradients=exact_allreduce(size))
+        checked = allreduce_phase(exact_allreduce(size))
         preflight.check_allreduce_mean(checked, SHAPES, FakeWorld(rank, size))
 
 
@@ -66,7 +72,7 @@ def test_the_pattern_fits_into_float32_at_large_sizes(size: int) -> None:
 
 def spoilt(change: Callable[[list[Any]], list[Any]]) -> Phase:
     reduce = exact_allreduce(4)
-    return phase(with_gradients=lambda inputs: change(reduce(inputs)))
+    return allreduce_phase(lambda inputs: change(reduce(inputs)))
 
 
 @pytest.mark.parametrize(
@@ -86,16 +92,20 @@ def test_a_wrong_mean_is_found(change: Callable[[list[Any]], list[Any]]) -> None
 
 
 def test_an_allreduce_that_only_returns_its_input_is_found() -> None:
-    lazy = phase(with_gradients=list)
+    lazy = allreduce_phase(list)
     with pytest.raises(CorrectnessError, match="off by"):
         preflight.check_allreduce_mean(lazy, SHAPES, FakeWorld(1, 4))
 
 
+def test_the_inputs_hold_the_gradients_again_afterwards() -> None:
+    checked = allreduce_phase(exact_allreduce(2))
+    preflight.check_allreduce_mean(checked, SHAPES, FakeWorld(0, 2))
+    assert all(bool(tf.reduce_all(one == 1.0)) for one in checked.inputs)
+
+
 def test_a_mean_without_one_rank_is_found_at_odd_sizes() -> None:
     with pytest.raises(CorrectnessError):
-        preflight.check_allreduce_mean(
-            phase(with_gradients=exact_allreduce(6)), SHAPES, FakeWorld(0, 7)
-        )
+        preflight.check_allreduce_mean(allreduce_phase(exact_allreduce(6)), SHAPES, FakeWorld(0, 7))
 
 
 def test_the_real_phases_pass() -> None:

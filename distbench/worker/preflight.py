@@ -67,15 +67,20 @@ def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int:
 def check_allreduce_mean(phase: Phase, shapes: Sequence[Sequence[int]], world: World) -> None:
     """Sends a pattern through the timed `allreduce` and requires the exact mean, element by element.
 
+    The pattern stands in the callable's own inputs, which hold the gradients again afterwards.
+
     Rank r sends r' + ((e + t) mod F) / F for element e of tensor t, so that a tensor which is left
     out, swapped, shifted or reduced over other ranks gives another mean. r' = (r mod R) + 1. R and F
     keep the sum of all ranks within float32's 24 bits; what is left is the rounding of Horovod's
     factor 1 / size, none where the size is a power of two.
     """
-    assert phase.with_gradients is not None
     pattern = MeanPattern(world.size)
-    inputs = [pattern.sent(world.rank, index, shape) for index, shape in enumerate(shapes)]
-    outputs = phase.with_gradients(inputs)
+    gradients = [variable.numpy() for variable in phase.inputs]
+    for index, variable in enumerate(phase.inputs):
+        variable.assign(pattern.sent(world.rank, index, variable.shape))
+    outputs = phase.run()
+    for variable, gradient in zip(phase.inputs, gradients):
+        variable.assign(gradient)
     if len(outputs) != len(shapes):
         raise CorrectnessError(
             f"allreduce returned {len(outputs)} tensors instead of {len(shapes)}; {WRONG_WORK}"
