@@ -26,10 +26,7 @@ class RunDirectory:
 
     def failed_already(self) -> bool:
         """Whether a rank has written a failure into a status.json that this rank sees."""
-        try:
-            return bool(json.loads(self.layout.status.read_text()).get("state") == "failed")
-        except (OSError, ValueError, AttributeError):
-            return False
+        return _value_in(self.layout.status, "state") == "failed"
 
     def write_status(self, state: str, exit_code: int | None, **more: Any) -> None:
         """Replaces status.json; `state` is running, complete or failed."""
@@ -46,15 +43,19 @@ def create(world: World, config: Config, run_id: str) -> RunDirectory:
     directory = Path(config.output) if config.output else Path("results") / run_id
     layout = RunLayout(directory)
     document = json_document({"run_id": run_id, **config.as_dict()})
-    is_shared = False
-    for makers in ("rank 0", "one rank a node", "any rank that still sees none"):
-        is_its_turn = {"rank 0": world.rank == 0, "one rank a node": world.local_rank == 0}
-        makes = is_its_turn.get(makers, True) and not _is_of_run(layout, run_id)
-        # `together` is also the barrier between the rounds
-        world.together(lambda makes=makes: _make(layout, document) if makes else None)  # type: ignore[misc]
-        if makers == "rank 0":
-            is_shared = _is_of_run(layout, run_id)
-    return RunDirectory(layout, run_id, is_shared)
+
+    def make_if(is_its_turn: bool) -> bool:
+        """Whether this rank saw the directory before its turn; `together` ends the turn for all."""
+        is_there = _value_in(layout.config, "run_id") == run_id
+        world.barrier()  # all have looked, before a neighbour makes what the others would then see
+        makes = is_its_turn and not is_there
+        world.together(lambda: _make(layout, document) if makes else None)
+        return is_there
+
+    make_if(world.rank == 0)
+    sees_rank_0s = make_if(world.local_rank == 0)
+    make_if(True)
+    return RunDirectory(layout, run_id, is_shared=sees_rank_0s)
 
 
 def _make(layout: RunLayout, config_document: bytes) -> None:
@@ -82,11 +83,12 @@ def _exists(layout: RunLayout) -> OutputError:
     )
 
 
-def _is_of_run(layout: RunLayout, run_id: str) -> bool:
+def _value_in(path: Path, key: str) -> object:
+    """The value of `key` in a JSON file; None where the file is not there or holds no object."""
     try:
-        return bool(json.loads(layout.config.read_text()).get("run_id") == run_id)
+        return json.loads(path.read_text()).get(key)
     except (OSError, ValueError, AttributeError):
-        return False
+        return None
 
 
 def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
