@@ -9,33 +9,17 @@ all gradients. distbench's forward_backward has dropout on, as in training; kera
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from interleaved import elapsed, ratio, ratio_text, save, time_rounds
+from one_process import phases_of, start
 
 from distbench import vgg
-from distbench.worker.rank import prepare_environment
-
-
-class LoneHorovod:
-    """One rank reduces nothing, so that no Horovod is needed here."""
-
-    def DistributedGradientTape(self, tape: Any) -> Any:
-        return tape
+from distbench.worker.network import Network
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    prepare_environment(show_log=False)
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    arguments = start(__doc__, batch_size=8)
     contenders = _contenders(arguments.batch_size)
     times = time_rounds(contenders, arguments.rounds)
     found = {
@@ -56,14 +40,11 @@ def _contenders(batch_size: int) -> dict[str, Any]:
     import keras
     import tensorflow as tf
 
-    from distbench.worker.network import Network
-    from distbench.worker.phases import PhaseLadder
-
     network = Network(vgg.build("D"), batch_size, seed=0, rank=0)
     model = keras.applications.VGG16(weights=None, classifier_activation=None)
     model.set_weights([parameter.numpy() for parameter in network.parameters])
     network.parameters = variables = [variable.value for variable in model.trainable_variables]
-    phases = PhaseLadder(network, LoneHorovod(), ranks=1).build(["forward", "forward_backward"])
+    phases = phases_of(network, "forward", "forward_backward")
 
     @tf.function
     def keras_forward() -> Any:

@@ -10,38 +10,27 @@ after its last step.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
-from against_keras import LoneHorovod
 from interleaved import elapsed, ratio, ratio_text, save, time_rounds
+from one_process import phases_of, start
 
 from distbench import vgg
 from distbench.worker.measure import time_block
-from distbench.worker.rank import prepare_environment
+from distbench.worker.network import Network
 
 STEPS = 4  # of each side in a round
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    prepare_environment(show_log=False)
+    arguments = start(__doc__, batch_size=1)
     import tensorflow as tf
 
-    from distbench.worker.network import Network
-    from distbench.worker.phases import PhaseLadder
-
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     network = Network(vgg.build("D"), arguments.batch_size, seed=0, rank=0)
-    phases = PhaseLadder(network, LoneHorovod(), ranks=1).build(["forward_backward"])
+    phases = phases_of(network, "forward_backward")
     step, synchronise = phases["forward_backward"].run, tf.test.experimental.sync_devices
     contenders = {
         "distbench": lambda: _distbench(step, synchronise),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from distbench import __version__, config
-from distbench.errors import DistbenchError, RankFailedError, UsageError
+from distbench.errors import DistbenchError, MissingPartError, RankFailedError, UsageError
 from distbench.launchers import launched_as, without_launcher_variables
 
 # By then the launcher has ended this rank, if rank 0 failed too and told why.
@@ -162,8 +162,6 @@ def _incomplete(reasons: Sequence[str]) -> int:
 
 
 def _need_report_packages() -> None:
-    from distbench.errors import MissingPartError
-
     for package in ("pandas", "pyarrow", "scipy", "matplotlib"):
         try:
             __import__(package)

@@ -16,6 +16,8 @@ into 1, so every sentence carries its code, and `status.json` holds it too.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class DistbenchError(Exception):
     """A sentence that says what was found, what was wanted and what to do."""
@@ -33,6 +35,11 @@ class DistbenchError(Exception):
     def sentence(self) -> str:
         """The message alone, without the exit code."""
         return super().__str__()
+
+    def of_every_rank(self) -> Self:
+        """The same error, marked as one that every rank raises."""
+        self.on_every_rank = True
+        return self
 
 
 class UsageError(DistbenchError):
@@ -75,6 +82,12 @@ class RecordsError(DistbenchError):
     """A run directory holds no records that can be read."""
 
     exit_code = 10
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign error says first, short enough for one sentence; its type where it says nothing."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")[:300]
 
 
 ERROR_KINDS: dict[str, type[DistbenchError]] = {

@@ -6,14 +6,14 @@ from typing import Any
 
 from distbench.analysis.checks import Check, check_run
 from distbench.analysis.collect import load_run
-from distbench.analysis.summary import summarise
+from distbench.analysis.summary import job_steps, summarise
 from distbench.config import Config
 from tests.fakes import block, ladder_blocks, small_config, write_run
 
 
 def checks_of(directory: Path) -> list[Check]:
     run = load_run(directory)
-    return check_run(run, summarise(run.steps, 10**6))
+    return check_run(run, summarise(run.steps, job_steps(run.steps), 10**6))
 
 
 def texts(checks: list[Check], level: str) -> str:

@@ -24,6 +24,10 @@ def steps(run_directory: Path) -> pd.DataFrame:
     return load_run(run_directory).steps
 
 
+def summary_of(steps: pd.DataFrame) -> pd.DataFrame:
+    return summarise(steps, job_steps(steps), 10**6)
+
+
 def of_phase(frame: pd.DataFrame, phase: str) -> pd.Series:
     return frame.set_index("phase").loc[phase]
 
@@ -42,12 +46,12 @@ def test_a_job_step_is_as_long_as_its_slowest_rank(run_directory: Path) -> None:
 def test_warm_up_counts_in_nothing(steps: pd.DataFrame) -> None:
     jobs = job_steps(steps)
     assert jobs["step_s"].max() < 0.1  # the warm-up steps took half a second
-    assert of_phase(summarise(steps, 10**6), "forward")["steps"] == 12
+    assert of_phase(summary_of(steps), "forward")["steps"] == 12
 
 
 def test_rate_is_images_of_all_ranks_over_the_median_job_step(steps: pd.DataFrame) -> None:
     # rank 1's train_step takes 1.1 * (45 + b / 1000) ms in block b of 1 to 6; the median is at 3.5
-    found = of_phase(summarise(steps, 10**6), "train_step")
+    found = of_phase(summary_of(steps), "train_step")
     step_s = 1.1 * 45.0035e-3
     assert found["step_s"] == pytest.approx(step_s, rel=1e-9)
     assert found["images_per_s"] == pytest.approx(8 / step_s)
@@ -64,7 +68,7 @@ def test_a_rate_is_never_a_mean_of_rates(run_directory: Path) -> None:
     # steps of 1 s and 3 s with 8 images: 16 images in 4 s are 4 per s, not the mean of 8 and 8/3
     blocks = [block("forward", 1, [1000.0, 3000.0])]
     write_run(run_directory, [blocks, blocks])
-    found = of_phase(summarise(load_run(run_directory).steps, 10**6), "forward")
+    found = of_phase(summary_of(load_run(run_directory).steps), "forward")
     assert found["images_per_s"] == pytest.approx(4.0)
     assert found["images_per_s_of_span"] == pytest.approx(4.0)
     assert found["step_s_mean"] == pytest.approx(2.0)
@@ -73,7 +77,7 @@ def test_a_rate_is_never_a_mean_of_rates(run_directory: Path) -> None:
 
 def test_bandwidth_is_that_of_nccl_tests(steps: pd.DataFrame) -> None:
     # 1 MB in 22.00385 ms; two ranks: busbw = algbw * 2 (2 - 1) / 2
-    found = of_phase(summarise(steps, 10**6), "allreduce")
+    found = of_phase(summary_of(steps), "allreduce")
     assert found["algbw_bytes_per_s"] == pytest.approx(10**6 / (1.1 * 20.0035e-3))
     assert found["busbw_bytes_per_s"] == pytest.approx(found["algbw_bytes_per_s"])
     assert math.isnan(found["images_per_s"])
@@ -82,19 +86,19 @@ def test_bandwidth_is_that_of_nccl_tests(steps: pd.DataFrame) -> None:
 def test_bus_bandwidth_of_four_ranks(run_directory: Path) -> None:
     blocks = [block("allreduce", 1, [10.0], group_size=4)]
     write_run(run_directory, [blocks] * 4)
-    found = of_phase(summarise(load_run(run_directory).steps, 10**6), "allreduce")
+    found = of_phase(summary_of(load_run(run_directory).steps), "allreduce")
     assert found["busbw_bytes_per_s"] == pytest.approx(10**6 / 0.01 * 1.5)
 
 
 def test_one_rank_has_no_bandwidth(run_directory: Path) -> None:
     write_run(run_directory, [[block("allreduce", 1, [10.0], group_size=1)]])
-    found = of_phase(summarise(load_run(run_directory).steps, 10**6), "allreduce")
+    found = of_phase(summary_of(load_run(run_directory).steps), "allreduce")
     assert math.isnan(found["busbw_bytes_per_s"])
 
 
 def test_exposed_and_hidden_communication(steps: pd.DataFrame) -> None:
     # on the slowest rank, at block 3.5: 44.00385 - 33.00385 = 11 ms, and 22.00385 - 11 hidden
-    found = communication(steps)
+    found = communication(job_steps(steps))
     assert found.exposed_s == pytest.approx(0.011)
     assert found.hidden_s == pytest.approx(22.00385e-3 - 0.011)
     assert found.overlap == pytest.approx(1 - 0.011 / 22.00385e-3)
@@ -106,13 +110,13 @@ def test_exposed_and_hidden_communication(steps: pd.DataFrame) -> None:
 def test_negative_exposure_is_not_clipped(run_directory: Path) -> None:
     blocks = [block("forward_backward", 1, [30.0]), block("forward_backward_allreduce", 1, [29.0])]
     write_run(run_directory, [blocks, blocks])
-    found = communication(load_run(run_directory).steps)
+    found = communication(job_steps(load_run(run_directory).steps))
     assert found.exposed_s == pytest.approx(-0.001)
     assert math.isnan(found.overlap)
 
 
 def test_parts_add_up_to_the_step(steps: pd.DataFrame) -> None:
-    parts = step_parts(steps)
+    parts = step_parts(job_steps(steps))
     assert list(parts) == ["forward", "backward", "exposed communication", "optimizer"]
     assert sum(parts.values()) == pytest.approx(1.1 * 45.0035e-3)
     assert parts["backward"] == pytest.approx(0.022)
@@ -120,7 +124,7 @@ def test_parts_add_up_to_the_step(steps: pd.DataFrame) -> None:
 
 def test_parts_stop_at_the_first_phase_that_was_not_run(steps: pd.DataFrame) -> None:
     without = steps[steps["phase"] != "forward_backward"]
-    assert list(step_parts(without)) == ["forward"]
+    assert list(step_parts(job_steps(without))) == ["forward"]
 
 
 def test_a_step_that_a_rank_lacks_is_no_job_step(run_directory: Path) -> None:
@@ -130,7 +134,7 @@ def test_a_step_that_a_rank_lacks_is_no_job_step(run_directory: Path) -> None:
 
 
 def test_headline_is_the_most_complete_phase(steps: pd.DataFrame) -> None:
-    summary = summarise(steps, 10**6)
+    summary = summary_of(steps)
     assert headline_phase(summary) == "train_step"
     assert headline_phase(summary[summary["phase"] != "train_step"]) == "forward_backward_allreduce"
     assert headline_phase(summary[summary["phase"] == "forward"]) is None

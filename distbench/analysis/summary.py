@@ -39,15 +39,14 @@ def job_steps(steps: pd.DataFrame) -> pd.DataFrame:
     return jobs[[*_JOB_STEP_KEY, "step_s", "skew_s", "images"]].reset_index(drop=True)
 
 
-def summarise(steps: pd.DataFrame, grad_bytes: int) -> pd.DataFrame:
-    """One row per phase, in the ladder's order.
+def summarise(steps: pd.DataFrame, jobs: pd.DataFrame, grad_bytes: int) -> pd.DataFrame:
+    """One row per phase, in the ladder's order; `jobs` is what `job_steps` made of `steps`.
 
     `step_s` is the median job step. Its 95 % interval rests on the medians of the blocks, since the
     steps of one block are alike; `samples` says how many. `images_per_s` is images of all ranks ÷
     `step_s`, `images_per_s_of_span` all images ÷ all time from the first start to the last end of
     each block on its slowest rank. `algbw` and `busbw` are those of nccl-tests, for `allreduce`.
     """
-    jobs = job_steps(steps)
     spans = _span_s(steps)
     rows = [
         _summary_row(phase, jobs[jobs["phase"] == phase], spans.get(phase, NAN), grad_bytes)
@@ -147,9 +146,8 @@ class Communication(NamedTuple):
     share_of_step: float  # exposed ÷ forward_backward_allreduce
 
 
-def communication(steps: pd.DataFrame) -> Communication:
-    """Exposed and hidden communication of a run."""
-    jobs = job_steps(steps)
+def communication(jobs: pd.DataFrame) -> Communication:
+    """Exposed and hidden communication of a run, from its job steps."""
     combined = _median(jobs, "forward_backward_allreduce")
     exposed = combined - _median(jobs, "forward_backward")
     alone = _median(jobs, "allreduce")
@@ -174,13 +172,12 @@ def _difference_interval(jobs: pd.DataFrame, difference: float) -> Interval:
     return Interval(min(low, difference), max(high, difference), samples)
 
 
-def step_parts(steps: pd.DataFrame) -> dict[str, float]:
+def step_parts(jobs: pd.DataFrame) -> dict[str, float]:
     """The step's time by part, in seconds: differences of neighbouring phases' medians.
 
     Keys: forward, backward, exposed communication, optimizer, up to the first whose phase was not
     run. They add up to the median of the last phase.
     """
-    jobs = job_steps(steps)
     medians = {phase: _median(jobs, phase) for phase in PHASES if phase in set(jobs["phase"])}
     ladder = (
         ("forward", "forward", None),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from distbench.analysis.checks import check_run
 from distbench.analysis.collect import Run, load_run
-from distbench.analysis.summary import communication, step_parts, summarise
+from distbench.analysis.summary import communication, job_steps, step_parts, summarise
 from distbench.errors import OutputError, RecordsError
 from distbench.records import write_atomically
 from distbench.report.tables import Findings, csv_text, markdown_report, terminal_report
@@ -45,7 +45,8 @@ def report(directory: str | Path) -> tuple[Findings, str, Path]:
 
 def find(run: Run) -> Findings:
     """All analyses of one run."""
-    summary = summarise(run.steps, int(run.first_header["grad_bytes"]))
+    jobs = job_steps(run.steps)
+    summary = summarise(run.steps, jobs, int(run.first_header["grad_bytes"]))
     if summary.empty:
         why = f": {run.incomplete[0]}" if run.incomplete else ""
         raise RecordsError(
@@ -55,8 +56,9 @@ def find(run: Run) -> Findings:
     return Findings(
         run=run,
         summary=summary,
-        communication=communication(run.steps),
-        parts=step_parts(run.steps),
+        jobs=jobs,
+        communication=communication(jobs),
+        parts=step_parts(jobs),
         checks=check_run(run, summary),
     )
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from distbench import units
-from distbench.analysis.summary import block_medians, job_steps
+from distbench.analysis.summary import block_medians
 from distbench.config import PHASES
 from distbench.report.tables import Findings, printable, title
 
@@ -82,7 +82,7 @@ def throughput(findings: Findings) -> Figure | None:
     if rows.empty:
         return None
     figure, axes = _figure(findings, "Throughput by phase", height=1.6 + 0.75 * len(rows))
-    jobs = job_steps(findings.run.steps)
+    jobs = findings.jobs
     for position, row in enumerate(rows.itertuples()):
         colour = PHASE_COLOURS[row.phase]
         axes.barh(position, row.images_per_s, color=colour, height=0.55, alpha=0.85)
@@ -217,7 +217,7 @@ def _relative_times(steps: pd.DataFrame) -> Any:
 
 def distribution(findings: Findings) -> Figure | None:
     """The share of job steps that are done within a time, for each phase."""
-    jobs = job_steps(findings.run.steps)
+    jobs = findings.jobs
     if jobs.empty:
         return None
     figure, axes = _figure(findings, "Distribution of step times", height=4.6)

@@ -35,6 +35,7 @@ class Findings:
 
     run: Run
     summary: pd.DataFrame
+    jobs: pd.DataFrame  # the job steps
     communication: Communication
     parts: dict[str, float]
     checks: Sequence[Check]

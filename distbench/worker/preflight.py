@@ -45,12 +45,10 @@ def check_same_everywhere(world: World, identity: Mapping[str, Any]) -> None:
         if differing:
             name = differing[0]
             more = f" (and {len(differing) - 1} more fields)" if len(differing) > 1 else ""
-            mismatch = MismatchError(
+            raise MismatchError(
                 f"rank {rank} has {name} = {other.get(name)!r}, rank 0 has {first.get(name)!r}{more}; "
                 "start every rank with the same command, files, variables and packages"
-            )
-            mismatch.on_every_rank = True
-            raise mismatch
+            ).of_every_rank()
 
 
 def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int:
@@ -201,11 +199,9 @@ def check_same_bits(name: str, tensors: Sequence[Any], world: World) -> str:
     digests = world.allgather_json(digest(tensors))
     for rank, other in enumerate(digests):
         if other != digests[0]:
-            difference = CorrectnessError(
+            raise CorrectnessError(
                 f"{name} differs between rank 0 and rank {rank} after the reduction; {WRONG_WORK}"
-            )
-            difference.on_every_rank = True
-            raise difference
+            ).of_every_rank()
     return str(digests[0])
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distbench.config import Config, Overrides, resolve
-from distbench.errors import DistbenchError, RankFailedError
+from distbench.errors import DistbenchError, RankFailedError, first_line
 from distbench.records import (
     SCHEMA_NAME,
     SCHEMA_VERSION,
@@ -99,9 +99,8 @@ def _live(rank: Rank) -> None:
 
 
 def _failed(world: World, error: Exception, where: str = "") -> RankFailedError:
-    lines = str(error).splitlines() or [""]
     return RankFailedError(
-        f"rank {world.rank} failed with {type(error).__name__}: {lines[0][:300]}{where}"
+        f"rank {world.rank} failed with {type(error).__name__}: {first_line(error)}{where}"
     )
 
 

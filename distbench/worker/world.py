@@ -14,7 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from distbench.errors import ERROR_KINDS, DistbenchError, MissingPartError, RankFailedError
+from distbench.errors import (
+    ERROR_KINDS,
+    DistbenchError,
+    MissingPartError,
+    RankFailedError,
+    first_line,
+)
 from distbench.launchers import ALONE, LaunchedAs, launched_as
 
 # No exchange carries more than this at once: counts of MPI are 32-bit, and under Gloo every rank
@@ -87,15 +93,14 @@ class World(ABC):
             problem = error
         except Exception as error:
             cause = error
-            problem = RankFailedError(f"{type(error).__name__}: {_first_line(error)}")
+            problem = RankFailedError(f"{type(error).__name__}: {first_line(error)}")
         told = [type(problem).__name__, problem.sentence] if problem else None
         problems = self.allgather_json(told)
         for rank, told in enumerate(problems):
             if told is not None:
                 everywhere = problems.count(told) == self.size
                 prefix = "" if everywhere or self.size == 1 else f"rank {rank}: "
-                agreed = ERROR_KINDS[told[0]](prefix + told[1])
-                agreed.on_every_rank = True
+                agreed = ERROR_KINDS[told[0]](prefix + told[1]).of_every_rank()
                 raise agreed from (cause or problem)
         return result  # type: ignore[return-value]
 
@@ -128,7 +133,7 @@ class MpiWorld(_HorovodWorld):
             from mpi4py import MPI
         except Exception as error:
             raise MissingPartError(
-                f"Horovod runs over MPI but mpi4py does not load ({_first_line(error)}), which "
+                f"Horovod runs over MPI but mpi4py does not load ({first_line(error)}), which "
                 "gathers the records there; install mpi4py against the same MPI, or launch with "
                 "horovodrun --gloo"
             ) from error
@@ -203,14 +208,14 @@ def import_horovod() -> Any:
         import tensorflow  # noqa: F401
     except Exception as error:  # a library that does not load is not always an ImportError
         raise MissingPartError(
-            f"TensorFlow cannot be imported ({_first_line(error)}); "
+            f"TensorFlow cannot be imported ({first_line(error)}); "
             "run launch/setup.sh, or install tensorflow 2.18.1"
         ) from error
     try:
         import horovod.tensorflow as hvd
     except Exception as error:  # a missing libmpi or libnccl is an error of TensorFlow's own
         raise MissingPartError(
-            f"Horovod cannot be imported with TensorFlow ({_first_line(error)}); "
+            f"Horovod cannot be imported with TensorFlow ({first_line(error)}); "
             "run launch/setup.sh, or build horovod 0.28.1 with HOROVOD_WITH_TENSORFLOW=1"
         ) from error
     return hvd
@@ -229,7 +234,7 @@ def open_world(hvd: Any) -> World:
         hvd.init()
     except Exception as error:
         raise MissingPartError(
-            f"Horovod cannot start ({_first_line(error)}); see that every rank was started by the "
+            f"Horovod cannot start ({first_line(error)}); see that every rank was started by the "
             "same launcher and that the hosts reach each other"
         ) from error
     check_size(launched, hvd.size())
@@ -239,13 +244,11 @@ def open_world(hvd: Any) -> World:
 def check_size(launched: LaunchedAs, horovod_size: int) -> None:
     """Raises MissingPartError unless Horovod sees all the ranks that the launcher started."""
     if launched.size != horovod_size:
-        error = MissingPartError(
+        raise MissingPartError(
             f"{launched.launcher} started {launched.size} ranks, but Horovod sees {horovod_size}; "
             "Horovod was built without support for this launcher's MPI: rebuild it with "
             "HOROVOD_WITH_MPI=1 against that MPI, or launch with horovodrun --gloo"
-        )
-        error.on_every_rank = True
-        raise error
+        ).of_every_rank()
 
 
 def leave_alone(exit_code: int) -> NoReturn:
@@ -258,8 +261,3 @@ def leave_alone(exit_code: int) -> NoReturn:
     if mpi is not None and launched_as(os.environ).launcher == "srun":
         mpi.COMM_WORLD.Abort(exit_code)
     os._exit(exit_code)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")[:300]
