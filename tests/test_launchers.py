@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from distbench.launchers import ALONE, launched_as, without_launcher_variables
+from distbench.launchers import ALONE, launched_as, slurm_counts, without_launcher_variables
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,47 @@ def test_no_launcher(environ: dict[str, str]) -> None:
 def test_the_reporter_inherits_no_rank() -> None:
     environ = {"OMPI_COMM_WORLD_RANK": "0", "PMIX_RANK": "0", "HOROVOD_RANK": "0", "PATH": "/bin"}
     assert without_launcher_variables(environ) == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "local_rank", "local_size"),
+    [
+        (
+            {
+                "HOROVOD_RANK": "5",
+                "HOROVOD_SIZE": "8",
+                "HOROVOD_LOCAL_RANK": "1",
+                "HOROVOD_LOCAL_SIZE": "4",
+            },
+            1,
+            4,
+        ),
+        (
+            {
+                "SLURM_PROCID": "5",
+                "SLURM_STEP_NUM_TASKS": "6",
+                "SLURM_LOCALID": "1",
+                "SLURM_NODEID": "1",
+                "SLURM_STEP_TASKS_PER_NODE": "4,2",
+                "PMI_RANK": "5",
+                "PMI_SIZE": "6",
+            },
+            1,
+            2,
+        ),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, None, None),
+    ],
+)
+def test_the_place_on_the_node(
+    environ: dict[str, str], local_rank: int | None, local_size: int | None
+) -> None:
+    found = launched_as(environ)
+    assert (found.local_rank, found.local_size) == (local_rank, local_size)
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [("4", [4]), ("4(x2),3", [4, 4, 3]), ("", []), ("4(x2", []), ("4;id", [])],
+)
+def test_slurm_counts(text: str, counts: list[int]) -> None:
+    assert slurm_counts(text) == counts
