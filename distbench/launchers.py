@@ -35,16 +35,15 @@ KNOWN_LAUNCHERS = (
         "OMPI_COMM_WORLD_LOCAL_RANK",
         "OMPI_COMM_WORLD_LOCAL_SIZE",
     ),
-    # Ahead of PMI_*, which Slurm's own PMI sets as well and which name no place on the node.
+    LauncherVariables(
+        "MPICH or Intel MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"
+    ),
     LauncherVariables(
         "srun",
         "SLURM_PROCID",
         "SLURM_STEP_NUM_TASKS",
         "SLURM_LOCALID",
         "SLURM_STEP_TASKS_PER_NODE",
-    ),
-    LauncherVariables(
-        "MPICH or Intel MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"
     ),
 )
 _LAUNCHER_PREFIXES = ("HOROVOD_", "OMPI_", "PMIX_", "PMI_", "MPI_LOCAL", "SLURM_", "PRTE_")
@@ -69,9 +68,18 @@ def launched_as(environ: Mapping[str, str]) -> LaunchedAs:
     for known in KNOWN_LAUNCHERS:
         rank, size = _number(environ, known.rank), _number(environ, known.size)
         if rank is not None and size is not None:
-            local_rank = _number(environ, known.local_rank)
-            return LaunchedAs(known.launcher, rank, size, local_rank, _local_size(environ, known))
+            return LaunchedAs(known.launcher, rank, size, *_place(environ, rank, size))
     return ALONE
+
+
+def _place(environ: Mapping[str, str], rank: int, size: int) -> tuple[int | None, int | None]:
+    """Local rank and local size; under srun with Slurm's PMI only Slurm's own variables name them."""
+    for known in KNOWN_LAUNCHERS:
+        same_job = (_number(environ, known.rank), _number(environ, known.size)) == (rank, size)
+        local_rank, local_size = _number(environ, known.local_rank), _local_size(environ, known)
+        if same_job and local_rank is not None and local_size is not None:
+            return local_rank, local_size
+    return None, None
 
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:

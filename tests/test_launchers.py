@@ -65,6 +65,22 @@ def test_the_reporter_inherits_no_rank() -> None:
             2,
         ),
         ({"PMI_RANK": "0", "PMI_SIZE": "2"}, None, None),
+        # mpirun of MPICH inside a Slurm job: srun started one proxy a node, and those the ranks
+        (
+            {
+                "PMI_RANK": "3",
+                "PMI_SIZE": "4",
+                "MPI_LOCALRANKID": "1",
+                "MPI_LOCALNRANKS": "2",
+                "SLURM_PROCID": "1",
+                "SLURM_STEP_NUM_TASKS": "2",
+                "SLURM_LOCALID": "0",
+                "SLURM_NODEID": "1",
+                "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+            },
+            1,
+            2,
+        ),
     ],
 )
 def test_the_place_on_the_node(
