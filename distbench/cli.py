@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from distbench import __version__, config
 from distbench.errors import DistbenchError, MissingPartError, RankFailedError, UsageError
 from distbench.launchers import launched_as, without_launcher_variables
+from distbench.overrides import read_overrides
 
 # By then the launcher has ended this rank, if rank 0 failed too and told why.
 WAIT_FOR_RANK_0_S = 3.0
@@ -99,8 +100,9 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _run(parsed: argparse.Namespace) -> int:
     flags = {name: getattr(parsed, name) for name in config.settings()}
-    overrides = config.read_overrides(flags, os.environ, parsed.toml)
-    config.resolve(overrides, on_gpu=True)  # says what is wrong before TensorFlow is loaded
+    overrides = read_overrides(flags, os.environ, parsed.toml)
+    # says what is wrong before TensorFlow is loaded
+    config.resolve(overrides, on_gpu=True, world_size=launched_as(os.environ).size)
     from distbench.worker.rank import run_rank
 
     directory = run_rank(overrides)

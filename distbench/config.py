@@ -1,21 +1,18 @@
 """The frozen configuration of a run and the one place where its values are checked.
 
 Precedence: defaults < preset < TOML file < DISTBENCH_* variables < flags. Which preset fills the gaps
-depends on the device, which is known only on the rank, so that reading (`read_overrides`, before any
-heavy import) and resolving (`resolve`, once the device is known) are two steps.
+depends on the device, which is known only on the rank, so that reading (`overrides.read_overrides`,
+before any heavy import) and resolving (`resolve`, once the device is known) are two steps.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
-from distbench import vgg
+from distbench import parsing, vgg
 from distbench.errors import UsageError
 
 PHASES = (
@@ -25,10 +22,8 @@ PHASES = (
     "forward_backward_allreduce",
     "train_step",
 )
-ENVIRONMENT_PREFIX = "DISTBENCH_"
-# DISTBENCH_* variables that are no settings of a run.
-OTHER_VARIABLES = frozenset({"DISTBENCH_CACHE_DIR"})
-MOST = 2**31 - 1  # no setting is larger
+SCALINGS = ("weak", "strong")
+PLACEMENTS = ("packed", "spread")
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The benchmark that this project grew from; its fc8 has a ReLU, unlike the paper's.
@@ -51,75 +46,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _whole_number(least: int) -> Callable[[Any], int]:
-    def parse(raw: Any) -> int:
-        try:
-            number = int(raw) if isinstance(raw, str) else raw
-        except ValueError:
-            number = None
-        if type(number) is not int or not least <= number <= MOST:
-            raise ValueError(f"a whole number of at least {least}")
-        return number
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[Any], str]:
-    def parse(raw: Any) -> str:
-        if not isinstance(raw, str) or raw not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return raw
-
-    return parse
-
-
-def _image_size(raw: Any) -> int:
-    wanted = f"a positive multiple of {vgg.DOWNSCALING}, such as 224 (five pools halve each side)"
-    try:
-        size = _whole_number(1)(raw)
-    except ValueError:
-        raise ValueError(wanted) from None
-    if size % vgg.DOWNSCALING:
-        raise ValueError(wanted)
-    return size
-
-
-def _width_multiplier(raw: Any) -> float:
-    wanted = "a positive number that turns 64 channels into a whole number of them, such as 0.25"
-    try:
-        factor = Fraction(str(raw))
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(wanted) from None
-    if not 0 < factor <= MOST or (factor * 64).denominator != 1:
-        raise ValueError(wanted)
-    return float(factor)
-
-
-def _phases(raw: Any) -> tuple[str, ...]:
-    names = raw.split(",") if isinstance(raw, str) else raw
-    wanted = f"a list without repetition of {', '.join(PHASES)}"
-    if not isinstance(names, (list, tuple)) or not names:
-        raise ValueError(wanted)
-    if any(name not in PHASES for name in names) or len(set(names)) != len(names):
-        raise ValueError(wanted)
-    return tuple(name for name in PHASES if name in names)  # always in the ladder's order
-
-
-def _switch(raw: Any) -> bool:
-    if isinstance(raw, bool):
-        return raw
-    switches = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if not isinstance(raw, str) or raw not in switches:
-        raise ValueError("true or false")
-    return switches[raw]
-
-
-def _path(raw: Any) -> str:
-    if not isinstance(raw, str) or not raw or not raw.isprintable():
-        raise ValueError("the path of a directory, without control characters")
-    return raw
-
-
 def _setting(default: Any, parse: Callable[[Any], Any], help_text: str) -> Any:
     return field(default=default, metadata={"parse": parse, "help": help_text})
 
@@ -130,39 +56,72 @@ class Config:
 
     preset: str = _setting(
         "gpu",
-        _one_of(*PRESETS),
+        parsing.one_of(*PRESETS),
         "named set of values: seed (the original benchmark), gpu (the same with the paper's head), "
         "cpu (batch 1, few steps), quick (smoke run, not VGG); by default gpu or cpu by device",
     )
     config: str = _setting(
-        "D", _one_of(*vgg.CONFIGURATIONS), "configuration of the paper's Table 1: A to E"
+        "D", parsing.one_of(*vgg.CONFIGURATIONS), "configuration of the paper's Table 1: A to E"
     )
-    image_size: int = _setting(224, _image_size, "side of the square images, a multiple of 32")
-    batch_size: int = _setting(32, _whole_number(1), "images per rank and step")
-    classes: int = _setting(1000, _whole_number(1), "outputs of fc8")
-    fc_units: int = _setting(4096, _whole_number(1), "outputs of fc6 and fc7")
+    image_size: int = _setting(
+        224, parsing.image_size, "side of the square images, a multiple of 32"
+    )
+    batch_size: int = _setting(32, parsing.whole_number(1), "images per rank and step")
+    classes: int = _setting(1000, parsing.whole_number(1), "outputs of fc8")
+    fc_units: int = _setting(4096, parsing.whole_number(1), "outputs of fc6 and fc7")
     width_multiplier: float = _setting(
-        1.0, _width_multiplier, "factor on the widths of the convolutions"
+        1.0, parsing.width_multiplier, "factor on the widths of the convolutions"
     )
     head: str = _setting(
-        "linear", _one_of(*vgg.HEADS), "linear (the paper's logits) or relu (a ReLU on fc8)"
+        "linear", parsing.one_of(*vgg.HEADS), "linear (the paper's logits) or relu (a ReLU on fc8)"
     )
     phases: tuple[str, ...] = _setting(
-        PHASES, _phases, "phases to time, separated by commas: " + ", ".join(PHASES)
+        PHASES,
+        parsing.names_of(*PHASES),
+        "phases to time, separated by commas: " + ", ".join(PHASES),
     )
     warmup_steps: int = _setting(
-        10, _whole_number(0), "warm-up steps of each phase, recorded and marked"
+        10, parsing.whole_number(0), "warm-up steps of each phase, recorded and marked"
     )
-    steps: int = _setting(100, _whole_number(1), "timed steps of each phase")
+    steps: int = _setting(100, parsing.whole_number(1), "timed steps of each phase")
     blocks: int = _setting(
-        10, _whole_number(1), "blocks that a phase's timed steps are divided into"
+        10, parsing.whole_number(1), "blocks that a phase's timed steps are divided into"
+    )
+    sizes: tuple[int, ...] = _setting(
+        (),
+        parsing.sizes,
+        "scaling study in one launch: numbers of ranks to measure, such as 1,2,4,8, or auto (powers "
+        "of two and all ranks)",
+    )
+    rounds: int = _setting(
+        6,
+        parsing.whole_number(1),
+        "with --sizes: rounds over all sizes and phases, which share the timed steps; below 6 there "
+        "is no interval",
+    )
+    placement: str = _setting(
+        "packed",
+        parsing.one_of(*PLACEMENTS),
+        "with --sizes: fill groups node by node (packed) or take the nodes in turn (spread)",
+    )
+    scaling: str = _setting(
+        "weak",
+        parsing.one_of(*SCALINGS),
+        "weak: --batch-size images per rank; strong: --global-batch images in all",
+    )
+    global_batch: int = _setting(
+        0, parsing.whole_number(0), "with --scaling strong: images per step of all ranks together"
     )
     threads_per_rank: int = _setting(
-        0, _whole_number(0), "CPU threads of each rank; 0 shares the allowed cores out"
+        0, parsing.whole_number(0), "CPU threads of each rank; 0 shares the allowed cores out"
     )
-    seed: int = _setting(0, _whole_number(0), "seed of weights, images and the order of the blocks")
-    output: str = _setting("", _path, "the run directory; by default results/<run id>")
-    tensorflow_log: bool = _setting(False, _switch, "show TensorFlow's own start-up messages")
+    seed: int = _setting(
+        0, parsing.whole_number(0), "seed of weights, images and the order of the blocks"
+    )
+    output: str = _setting("", parsing.path, "the run directory; by default results/<run id>")
+    tensorflow_log: bool = _setting(
+        False, parsing.switch, "show TensorFlow's own start-up messages"
+    )
 
     def network(self) -> vgg.Vgg:
         """The network that this configuration describes."""
@@ -194,6 +153,17 @@ class Config:
             f"{self.fc_units} FC units, {size}"
         )
 
+    def batch_of(self, ranks: int) -> int:
+        """Images per rank and step where `ranks` ranks work on one step together."""
+        return self.batch_size if self.scaling == "weak" else self.global_batch // ranks
+
+    @property
+    def batch_label(self) -> str:
+        """What a table or chart says of the batch, and so of the kind of scaling."""
+        if self.scaling == "weak":
+            return f"batch {self.batch_size} per rank"
+        return f"global batch {self.global_batch} (strong scaling)"
+
     def steps_of_blocks(self) -> tuple[int, ...]:
         """How many timed steps each block of a phase has; the first ones take the remainder."""
         each, remainder = divmod(self.steps, self.blocks)
@@ -201,7 +171,8 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON knows them."""
-        return {**dataclasses.asdict(self), "phases": list(self.phases)}
+        lists = {"phases": list(self.phases), "sizes": list(self.sizes)}
+        return {**dataclasses.asdict(self), **lists}
 
 
 Overrides = dict[str, Any]  # the checked values that somebody gave, by setting
@@ -217,40 +188,82 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def read_overrides(
-    flags: Mapping[str, Any], environ: Mapping[str, str], toml_path: str | None = None
-) -> Overrides:
-    """Reads and checks what was set by file, variables and flags (None: flag not given).
-
-    Raises UsageError with the source, the value found and what was wanted.
-    """
-    overrides: Overrides = {}
-    if toml_path is not None:
-        overrides.update(_from_toml(Path(toml_path)))
-    overrides.update(_from_environment(environ))
-    for name, raw in flags.items():
-        if raw is not None:
-            overrides[name] = _checked(name, raw, flag_of(name))
-    return overrides
-
-
-def resolve(overrides: Overrides, on_gpu: bool) -> Config:
-    """The configuration for this device: defaults, then the preset, then `overrides`.
+def resolve(overrides: Overrides, on_gpu: bool, world_size: int) -> Config:
+    """The configuration for this device and number of ranks: defaults, then the preset, `overrides`.
 
     Raises UsageError where values contradict each other.
     """
     preset = overrides.get("preset", "gpu" if on_gpu else "cpu")
     values = {**PRESETS[preset], **overrides, "preset": preset}
-    if "steps" in overrides and "blocks" not in overrides:
-        # Fewer steps than the preset has blocks: each step is then a block of its own.
-        values["blocks"] = min(values["steps"], values.get("blocks", Config.blocks))
+    values["sizes"] = study_sizes(overrides, world_size)
+    values.update(_rounds(values, overrides))
+    values.update(_batches(values, overrides, world_size))
     config = Config(**values)
     if config.blocks > config.steps:
+        name = "rounds" if config.sizes else "blocks"
         raise UsageError(
-            f"--blocks is {config.blocks} and --steps is {config.steps}; a block has at least one "
-            "timed step, so give at least as many steps as blocks"
+            f"--{name} is {config.blocks} and --steps is {config.steps}; a block has at least one "
+            f"timed step, so give at least as many steps as {name}"
         )
     return config
+
+
+def study_sizes(overrides: Overrides, world_size: int) -> tuple[int, ...]:
+    """The numbers of ranks that a study measures, ascending; empty where no study was asked for.
+
+    Raises UsageError where one is larger than the job.
+    """
+    sizes = overrides.get("sizes", ())
+    if sizes == parsing.AUTO_SIZES:
+        powers = {2**exponent for exponent in range(world_size.bit_length())}
+        return tuple(sorted(powers | {world_size}))
+    if sizes and sizes[-1] > world_size:
+        raise UsageError(
+            f"--sizes asks for {sizes[-1]} ranks and this job has {world_size}; start it with at "
+            f"least {sizes[-1]} ranks, such as horovodrun -np {sizes[-1]}"
+        )
+    return tuple(sizes)
+
+
+def _rounds(values: Mapping[str, Any], overrides: Overrides) -> dict[str, int]:
+    """A block of every phase makes a round, so that a phase has as many blocks as there are rounds.
+
+    Fewer steps than the preset has blocks: each step is then a block of its own.
+    """
+    used, unused = ("rounds", "blocks") if values["sizes"] else ("blocks", "rounds")
+    if unused in overrides:
+        why = "a study is divided by --rounds" if values["sizes"] else "--rounds is for --sizes"
+        raise UsageError(f"--{unused} is {overrides[unused]}, but {why}; give --{used} instead")
+    count = values.get(used, getattr(Config, used))
+    if "steps" in overrides and used not in overrides:
+        count = min(values["steps"], count)
+    return {"rounds": count, "blocks": count}
+
+
+def _batches(values: Mapping[str, Any], overrides: Overrides, world_size: int) -> dict[str, int]:
+    """The batch per rank of the largest size, where the global batch is what was given."""
+    global_batch = values.get("global_batch", 0)
+    if values.get("scaling", "weak") == "weak":
+        if global_batch:
+            raise UsageError(
+                f"--global-batch is {global_batch}, which is for --scaling strong; "
+                "add that, or give --batch-size"
+            )
+        return {}
+    if not global_batch or "batch_size" in overrides:
+        raise UsageError(
+            "--scaling strong divides one batch among the ranks; give --global-batch, "
+            "and no --batch-size"
+        )
+    sizes = values["sizes"] or (world_size,)
+    for size in sizes:
+        if global_batch % size:
+            fitting = [ranks for ranks in range(1, world_size + 1) if global_batch % ranks == 0]
+            raise UsageError(
+                f"--global-batch {global_batch} cannot be divided among {size} ranks; of up to "
+                f"{world_size} ranks it can among {', '.join(map(str, fitting))}"
+            )
+    return {"batch_size": global_batch // sizes[-1]}
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -259,68 +272,25 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     if unknown:
         raise UsageError(f"config.json has the unknown key {unknown[0]!r}; was it edited?")
     checked = {
-        name: _checked(name, raw, f"config.json key {name}")
+        name: checked_value(name, raw, f"config.json key {name}")
         for name, raw in values.items()
         if not (name == "output" and raw == "")
     }
+    if checked.get("sizes") == parsing.AUTO_SIZES:
+        raise UsageError("config.json key sizes is 'auto'; a run holds the sizes themselves")
     return Config(**checked)
 
 
-def _checked(name: str, raw: Any, source: str) -> Any:
+def checked_value(name: str, raw: Any, source: str) -> Any:
+    """The value of setting `name`; UsageError with its source, what was found and what was wanted."""
     try:
         return settings()[name].metadata["parse"](raw)
     except ValueError as wanted:
-        raise UsageError(f"{source} is {_shown(raw)}; it must be {wanted}") from None
+        raise UsageError(f"{source} is {shown(raw)}; it must be {wanted}") from None
 
 
-def _shown(raw: Any) -> str:
+def shown(raw: Any) -> str:
+    """A value in a sentence: printable and short."""
     text = raw if isinstance(raw, str) else repr(raw)
     printable = "".join(char if char.isprintable() else "?" for char in text)
     return repr(printable) if len(printable) <= 60 else repr(printable[:60]) + "…"
-
-
-def _from_environment(environ: Mapping[str, str]) -> Overrides:
-    overrides: Overrides = {}
-    for variable in sorted(environ):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
-            continue
-        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name not in settings():
-            raise UsageError(
-                f"the environment holds {variable}, which is no setting of distbench; "
-                "unset it, or see `distbench run --help` for the settings"
-            )
-        overrides[name] = _checked(name, environ[variable], variable)
-    return overrides
-
-
-def _from_toml(path: Path) -> Overrides:
-    table = _toml_table(path)
-    unknown_tables = sorted(set(table) - {"run"})
-    if unknown_tables:
-        raise UsageError(
-            f"{path} has the unknown key {unknown_tables[0]}; settings stand in the table [run]"
-        )
-    run = table.get("run", {})
-    if not isinstance(run, dict):
-        raise UsageError(f"{path}: run is {_shown(run)}; it must be a table, [run]")
-    overrides: Overrides = {}
-    for name, raw in run.items():
-        if name not in settings():
-            raise UsageError(
-                f"{path} has the unknown key run.{name}; known are {', '.join(settings())}"
-            )
-        overrides[name] = _checked(name, raw, f"{path} key run.{name}")
-    return overrides
-
-
-def _toml_table(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise UsageError(
-            f"the settings file {path} cannot be read ({error.strerror}); name a TOML file that can"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the settings file {path} is not valid TOML: {error}") from error

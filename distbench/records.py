@@ -6,12 +6,15 @@ the rank and a sequence number that counts from 0 without gaps:
   header     who this rank is, on what, in which run; `boot_id` tells whose clocks may be compared
   preflight  what was proven before anything was timed
   block      one block of one phase: start and duration of every step in integer ns of
-             `time.perf_counter_ns`, with the images of each step and the device's telemetry
+             `time.perf_counter_ns`, with the images of each step and the device's telemetry.
+             `group` names the ranks that made the step together, `group_size` says how many they
+             are, and `role` why: 'reducing', 'alone' or 'independent' (see `groups.py`)
+  wait       this rank was in no group of a block: how long it waited, and its CPU time meanwhile
   final      what was checked after the last block
   failure    the exception that ended this rank, with its traceback
   end        the rank came to its end. A file without this line is the evidence that it did not.
 
-Schema history: 1 (2026-11) the first.
+Schema history: 1 (2026-11) the first; 2 (2026-11) `role` of a block, `wait`.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import Any
 from distbench.errors import OutputError, RecordsError
 
 SCHEMA_NAME = "distbench.raw"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_LINE_BYTES = 64 * 1024 * 1024  # a longer line is no record of ours
 _CRC_KEY = ',"crc32":"'
 
@@ -127,6 +130,7 @@ class RankRecords:
     header: dict[str, Any] | None = None
     preflight: dict[str, Any] | None = None
     blocks: list[dict[str, Any]] = field(default_factory=list)
+    waits: list[dict[str, Any]] = field(default_factory=list)
     final: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
@@ -181,6 +185,8 @@ def _take_line(line: bytes, records: RankRecords, next_sequence: int, run_id: st
             raise ValueError(problem)
     if record["kind"] == "block":
         records.blocks.append(record)
+    elif record["kind"] == "wait":
+        records.waits.append(record)
     else:
         setattr(records, record["kind"], record)
     return int(record["seq"])
@@ -194,6 +200,8 @@ def _check_kind(record: dict[str, Any], records: RankRecords, *_: Any) -> str | 
     kind = record.get("kind")
     if kind == "block":
         return _check_block(record)
+    if kind == "wait":
+        return _wrong_field("wait", record, {"wall_ns": int, "cpu_ns": int})
     if kind not in _SINGLE_KINDS:
         return f"unknown kind {kind!r}"
     return f"second {kind}" if getattr(records, kind) is not None else None
@@ -239,12 +247,17 @@ def _check_block(record: dict[str, Any]) -> str | None:
         "phase": str,
         "group": str,
         "group_size": int,
+        "role": str,
         "block": int,
         "warmup": bool,
         "images_per_step": int,
     }
-    wrong = [name for name, kind in wanted.items() if type(record.get(name)) is not kind]
-    return f"block without a valid {wrong[0]}" if wrong else None
+    return _wrong_field("block", record, wanted)
+
+
+def _wrong_field(kind: str, record: dict[str, Any], wanted: Mapping[str, type]) -> str | None:
+    wrong = [name for name, its_type in wanted.items() if type(record.get(name)) is not its_type]
+    return f"{kind} without a valid {wrong[0]}" if wrong else None
 
 
 def _are_integers(values: Any) -> bool:

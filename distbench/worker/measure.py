@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from distbench.config import Config
-
 Clock = Callable[[], int]  # integer nanoseconds, such as time.perf_counter_ns
-
-
-@dataclass(frozen=True)
-class PlannedBlock:
-    """One block of one phase: `steps` steps in a row, either all warm-up or all timed."""
-
-    phase: str
-    block: int
-    steps: int
-    warmup: bool
-
-
-def plan_blocks(config: Config) -> list[PlannedBlock]:
-    """Every block of a run in its order: a round of warm-up, then rounds of one block a phase.
-
-    All phases are warmed up before any is timed. Each round has its own random order of the phases,
-    so that a drift of clocks or temperature meets all of them; the order follows from the seed
-    alone and is the same on every rank.
-    """
-    shuffler = random.Random(config.seed)
-    plan: list[PlannedBlock] = []
-    if config.warmup_steps:
-        for phase in _shuffled(config.phases, shuffler):
-            plan.append(PlannedBlock(phase, 0, config.warmup_steps, warmup=True))
-    for index, steps in enumerate(config.steps_of_blocks(), start=1):
-        for phase in _shuffled(config.phases, shuffler):
-            plan.append(PlannedBlock(phase, index, steps, warmup=False))
-    return plan
-
-
-def _shuffled(phases: Sequence[str], shuffler: random.Random) -> list[str]:
-    order = list(phases)
-    shuffler.shuffle(order)
-    return order
 
 
 @dataclass(frozen=True)
