@@ -47,6 +47,12 @@ class Group:
         return f"{ALONE}-{rank:05d}" if self.role == ALONE else self.name
 
 
+def nodes_of(hosts: Sequence[str]) -> list[int]:
+    """The node of each rank by the host names of all ranks."""
+    numbers = {host: number for number, host in enumerate(dict.fromkeys(hosts))}
+    return [numbers[host] for host in hosts]
+
+
 def plan_groups(config: Config, nodes: Sequence[int]) -> tuple[Group, ...]:
     """Every group that a run measures, the world first where it is one of them."""
     everyone = tuple(range(len(nodes)))

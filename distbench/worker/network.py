@@ -33,12 +33,20 @@ class Network:
     """One replica of a VGG on this rank's device.
 
     `parameters` holds kernel and bias of every weight layer in order, `images` one batch of float32
-    [batch_size, image_size, image_size, 3]; both stay on the device.
+    [batch_size, image_size, image_size, 3]; both stay on the device. Networks of another batch size
+    share the `parameters` that they are given.
     """
 
-    def __init__(self, vgg: vgg_table.Vgg, batch_size: int, seed: int, rank: int) -> None:
+    def __init__(
+        self,
+        vgg: vgg_table.Vgg,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        parameters: Sequence[tf.Variable] | None = None,
+    ) -> None:
         self.vgg = vgg
-        self.parameters = _initial_parameters(vgg, seed)
+        self.parameters = _initial_parameters(vgg, seed) if parameters is None else parameters
         self.images = _image_batch(vgg.image_size, batch_size, seed, rank)
 
     def outputs(self, keep_prob: tf.Tensor | float) -> Outputs:

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distbench.worker.network import Network
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from distbench.worker.replica import Replica
 
 KEEP_PROB_INFERENCE = 1.0
 KEEP_PROB_TRAINING = 0.5
@@ -41,47 +39,52 @@ class Phase:
     inputs: Sequence[Any] = ()
 
 
-class PhaseLadder:
-    """Builds the phases of one replica.
+@dataclass(frozen=True)
+class Reduction:
+    """Among whom the gradients are averaged: `process_set` is Horovod's, unused with one rank."""
 
-    `hvd` is `horovod.tensorflow`; `ranks` is how many ranks reduce together. With one rank Horovod
-    runs no allreduce, neither in its tape nor here, so that the expected count is then 0.
+    ranks: int
+    process_set: Any = None
+
+
+class PhaseLadder:
+    """Builds the phases of one replica at one batch size, for each group that it is in.
+
+    `hvd` is `horovod.tensorflow`. Phases without communication are traced once for all groups. With
+    one rank Horovod runs no allreduce, neither in its tape nor here: the expected count is then 0.
     """
 
-    def __init__(self, network: Network, hvd: Any, ranks: int) -> None:
+    def __init__(self, network: Network, hvd: Any, replica: Replica) -> None:
         import tensorflow as tf
 
         self._network = network
         self._hvd = hvd
+        self._replica = replica
         self._batch_size = int(network.images.shape[0])
-        self._allreduces = network.vgg.tensor_count if ranks > 1 else 0
         self._keep_prob_spec = tf.TensorSpec([], tf.float32)
-        self._momenta: list[tf.Variable] = []
+        self._built: dict[tuple[str, Reduction], Phase] = {}
 
-    def build(self, names: Sequence[str]) -> dict[str, Phase]:
-        """Traces the phases `names` and returns them in that order."""
-        builders = {
-            "forward": self._forward,
-            "forward_backward": self._forward_backward,
+    def build(self, names: Sequence[str], reduction: Reduction) -> dict[str, Phase]:
+        """The phases `names` in that order, for ranks that reduce together as `reduction` says.
+
+        Each is traced once, however many groups ask for it.
+        """
+        builders: dict[str, Callable[[Reduction], Phase]] = {
+            "forward": lambda _: self._forward,
+            "forward_backward": lambda _: self._forward_backward,
             "allreduce": self._allreduce,
             "forward_backward_allreduce": self._forward_backward_allreduce,
             "train_step": self._train_step,
         }
-        return {name: builders[name]() for name in names}
+        for name in names:
+            if (name, reduction) not in self._built:
+                self._built[name, reduction] = builders[name](reduction)
+        return {name: self._built[name, reduction] for name in names}
 
-    def snapshot(self) -> list[Any]:
-        """The parameters' values as host arrays, to be put back later."""
-        return [parameter.numpy() for parameter in self._network.parameters]
+    def _allreduces(self, reduction: Reduction) -> int:
+        return self._network.vgg.tensor_count if reduction.ranks > 1 else 0
 
-    def restore(self, values: Sequence[Any]) -> None:
-        """Puts the parameters back and the momenta to zero."""
-        import tensorflow as tf
-
-        for parameter, value in zip(self._network.parameters, values):
-            parameter.assign(value)
-        for momentum in self._momenta:
-            momentum.assign(tf.zeros_like(momentum))
-
+    @cached_property
     def _forward(self) -> Phase:
         import tensorflow as tf
 
@@ -95,23 +98,28 @@ class PhaseLadder:
             allreduces_per_step=0,
         )
 
+    @cached_property
     def _forward_backward(self) -> Phase:
         return self._gradient_phase("forward_backward", self._gradient_function, allreduces=0)
 
-    def _allreduce(self) -> Phase:
+    def _allreduce(self, reduction: Reduction) -> Phase:
         import tensorflow as tf
 
-        # The gradients of one real step: what the allreduce of a training job carries. They are held
-        # in variables, since handing 32 tensors to a function costs Python half a millisecond.
+        # The gradients of one real step: what the allreduce of a training job carries.
+        inputs = self._replica.gradients
         gradients = self._gradient_function(tf.constant(KEEP_PROB_TRAINING, tf.float32))
-        inputs = [tf.Variable(gradient, trainable=False) for gradient in gradients]
+        for variable, gradient in zip(inputs, gradients):
+            variable.assign(gradient)
 
         def allreduce() -> Any:
-            if not self._allreduces:
+            if reduction.ranks == 1:
                 return [tf.identity(gradient) for gradient in inputs]
             return [
                 self._hvd.allreduce(
-                    gradient.read_value(), op=self._hvd.Average, name=f"allreduce_{index}"
+                    gradient.read_value(),
+                    op=self._hvd.Average,
+                    name=f"allreduce_{index}",
+                    process_set=reduction.process_set,
                 )
                 for index, gradient in enumerate(inputs)
             ]
@@ -120,28 +128,25 @@ class PhaseLadder:
             name="allreduce",
             run=tf.function(allreduce).get_concrete_function(),
             images_per_step=0,
-            allreduces_per_step=self._allreduces,
+            allreduces_per_step=self._allreduces(reduction),
             inputs=inputs,
         )
 
-    def _forward_backward_allreduce(self) -> Phase:
+    def _forward_backward_allreduce(self, reduction: Reduction) -> Phase:
         return self._gradient_phase(
             "forward_backward_allreduce",
-            self._compiled(self._reduced_gradients),
-            allreduces=self._allreduces,
+            self._compiled(lambda keep_prob: self._reduced_gradients(keep_prob, reduction)),
+            allreduces=self._allreduces(reduction),
         )
 
-    def _train_step(self) -> Phase:
+    def _train_step(self, reduction: Reduction) -> Phase:
         import tensorflow as tf
 
-        parameters = self._network.parameters
-        self._momenta = [
-            tf.Variable(tf.zeros_like(parameter), trainable=False) for parameter in parameters
-        ]
+        parameters, momenta = self._replica.parameters, self._replica.momenta
 
         def train_step(keep_prob: Any) -> Any:
-            gradients = self._reduced_gradients(keep_prob)
-            for parameter, momentum, gradient in zip(parameters, self._momenta, gradients):
+            gradients = self._reduced_gradients(keep_prob, reduction)
+            for parameter, momentum, gradient in zip(parameters, momenta, gradients):
                 tf.raw_ops.ResourceApplyMomentum(
                     var=parameter.handle,
                     accum=momentum.handle,
@@ -154,7 +159,7 @@ class PhaseLadder:
         return self._gradient_phase(
             "train_step",
             self._compiled(train_step),
-            allreduces=self._allreduces,
+            allreduces=self._allreduces(reduction),
             changes_parameters=True,
         )
 
@@ -184,12 +189,16 @@ class PhaseLadder:
             loss = self._network.loss(keep_prob)
         return tape.gradient(loss, self._network.parameters)
 
-    def _reduced_gradients(self, keep_prob: Any) -> Any:
+    def _reduced_gradients(self, keep_prob: Any, reduction: Reduction) -> Any:
+        """As a data-parallel training job computes them; one rank's tape is TensorFlow's own."""
         import tensorflow as tf
 
+        if reduction.ranks == 1:
+            return self._local_gradients(keep_prob)
         with tf.GradientTape() as tape:
             loss = self._network.loss(keep_prob)
-        return self._hvd.DistributedGradientTape(tape).gradient(loss, self._network.parameters)
+        distributed = self._hvd.DistributedGradientTape(tape, process_set=reduction.process_set)
+        return distributed.gradient(loss, self._network.parameters)
 
     @cached_property
     def _gradient_function(self) -> Any:

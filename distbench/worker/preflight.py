@@ -14,6 +14,7 @@ from typing import Any
 
 from distbench.errors import CorrectnessError, MismatchError
 from distbench.worker.executed_ops import ALLREDUCE_OP
+from distbench.worker.members import Members
 from distbench.worker.network import Network
 from distbench.worker.phases import KEEP_PROB_INFERENCE, Phase
 from distbench.worker.world import World
@@ -27,6 +28,8 @@ FLOAT32_MANTISSA_BITS = 24
 WRONG_WORK = (
     "no speed is shown for work that is not done; please report this with the run directory"
 )
+
+REDUCED_PHASES = ("forward_backward_allreduce", "train_step")
 
 OpCounter = Callable[[Callable[[], Any]], Counter[str]]
 
@@ -62,20 +65,23 @@ def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int:
     return found
 
 
-def check_allreduce_mean(phase: Phase, shapes: Sequence[Sequence[int]], world: World) -> None:
+def check_allreduce_mean(
+    phase: Phase, shapes: Sequence[Sequence[int]], size: int, index: int
+) -> None:
     """Sends a pattern through the timed `allreduce` and requires the exact mean, element by element.
 
+    `index` is this rank's place among the `size` ranks that reduce together.
     The pattern stands in the callable's own inputs, which hold the gradients again afterwards.
 
-    Rank r sends r' + ((e + t) mod F) / F for element e of tensor t, so that a tensor which is left
-    out, swapped, shifted or reduced over other ranks gives another mean. r' = (r mod R) + 1. R and F
-    keep the sum of all ranks within float32's 24 bits; what is left is the rounding of Horovod's
-    factor 1 / size, none where the size is a power of two.
+    The rank at place r sends r' + ((e + t) mod F) / F for element e of tensor t, so that a tensor
+    which is left out, swapped, shifted or reduced over other ranks gives another mean.
+    r' = (r mod R) + 1. R and F keep the sum of all ranks within float32's 24 bits; what is left is
+    the rounding of Horovod's factor 1 / size, none where the size is a power of two.
     """
-    pattern = MeanPattern(world.size)
+    pattern = MeanPattern(size)
     gradients = [variable.numpy() for variable in phase.inputs]
-    for index, variable in enumerate(phase.inputs):
-        variable.assign(pattern.sent(world.rank, index, variable.shape))
+    for tensor, variable in enumerate(phase.inputs):
+        variable.assign(pattern.sent(index, tensor, variable.shape))
     outputs = phase.run()
     for variable, gradient in zip(phase.inputs, gradients):
         variable.assign(gradient)
@@ -83,11 +89,11 @@ def check_allreduce_mean(phase: Phase, shapes: Sequence[Sequence[int]], world: W
         raise CorrectnessError(
             f"allreduce returned {len(outputs)} tensors instead of {len(shapes)}; {WRONG_WORK}"
         )
-    for index, (shape, output) in enumerate(zip(shapes, outputs)):
-        worst = pattern.largest_error(output, index, shape)
+    for tensor, (shape, output) in enumerate(zip(shapes, outputs)):
+        worst = pattern.largest_error(output, tensor, shape)
         if not worst <= pattern.tolerance:
             raise CorrectnessError(
-                f"allreduce returned a mean that is off by {worst:g} in gradient tensor {index}; "
+                f"allreduce returned a mean that is off by {worst:g} in gradient tensor {tensor}; "
                 f"{WRONG_WORK}"
             )
 
@@ -194,13 +200,18 @@ def check_complete_and_finite(
             )
 
 
-def check_same_bits(name: str, tensors: Sequence[Any], world: World) -> str:
-    """Every rank holds the same bits in `tensors`; returns their digest. To be called on every rank."""
-    digests = world.allgather_json(digest(tensors))
-    for rank, other in enumerate(digests):
+def check_same_bits(name: str, tensors: Sequence[Any], members: Members) -> str:
+    """Every rank of a group holds the same bits in `tensors`; returns their digest.
+
+    To be called on every rank of the world; on those outside the group `tensors` is not looked at.
+    """
+    own = digest(tensors) if members.index is not None else ""
+    digests = members.allgather_json(own)
+    for rank, other in zip(members.ranks, digests):
         if other != digests[0]:
             raise CorrectnessError(
-                f"{name} differs between rank 0 and rank {rank} after the reduction; {WRONG_WORK}"
+                f"{name} differs between rank {members.ranks[0]} and rank {rank} after the "
+                f"reduction; {WRONG_WORK}"
             ).of_every_rank()
     return str(digests[0])
 
@@ -218,60 +229,112 @@ def _as_list(returned: Any) -> list[Any]:
     return list(returned) if isinstance(returned, (list, tuple)) else [returned]
 
 
+def prove_computing(
+    name: str,
+    phase: Phase | None,
+    network: Network | None,
+    members: Members,
+    device_kind: str,
+) -> float | None:
+    """What a phase without communication computes; returns the largest difference of a gradient.
+
+    This and the functions below are to be called on every rank of the world with the same names. A
+    rank outside of the group has no phase, and may have no network: it only has to be there.
+    """
+
+    def prove() -> float | None:
+        assert phase is not None, "a rank of the group has its phases"
+        assert network is not None, "and the network"
+        if name == "forward_backward":
+            return check_gradients(phase, network, device_kind)
+        check_forward(phase, network)
+        return None
+
+    return members.together(prove)
+
+
 def prove_phases(
     phases: Mapping[str, Phase],
-    network: Network,
-    world: World,
-    device_kind: str,
+    names: Sequence[str],
+    shapes: Sequence[Sequence[int]],
+    members: Members,
     count_ops: OpCounter,
 ) -> dict[str, Any]:
-    """All checks before the timing, on every rank together; returns what was found, for the record."""
-    shapes = network.vgg.parameter_shapes
+    """What the phases of a group that reduces must do; returns what was found, for the record."""
     found: dict[str, Any] = {"executed_allreduces": {}, "reduced_gradients_digest": {}}
-    for name, phase in phases.items():
-        found["executed_allreduces"][name] = world.together(
-            lambda phase=phase: check_executed_allreduces(phase, count_ops)  # type: ignore[misc]
+    for name in names:
+        found["executed_allreduces"][name] = members.together(
+            lambda name=name: check_executed_allreduces(phases[name], count_ops)  # type: ignore[misc]
         )
-    if "forward" in phases:
-        world.together(lambda: check_forward(phases["forward"], network))
-    if "forward_backward" in phases:
-        found["largest_gradient_difference"] = world.together(
-            lambda: check_gradients(phases["forward_backward"], network, device_kind)
+    if "allreduce" in names:
+        members.together(
+            lambda: check_allreduce_mean(
+                phases["allreduce"], shapes, members.size, members.index or 0
+            )
         )
-    if "allreduce" in phases:
-        world.together(lambda: check_allreduce_mean(phases["allreduce"], shapes, world))
-    for name in ("forward_backward_allreduce", "train_step"):
-        if name in phases:
-            found["reduced_gradients_digest"][name] = prove_reduced(phases[name], shapes, world)
+    for name in REDUCED_PHASES:
+        if name in names:
+            found["reduced_gradients_digest"][name] = prove_reduced(
+                name, phases.get(name), shapes, members
+            )
     return found
 
 
-def prove_reduced(phase: Phase, shapes: Sequence[Sequence[int]], world: World) -> str:
-    """A tape phase returns every gradient, finite, with the same bits on every rank."""
-    gradients = _as_list(phase.run())
-    world.together(lambda: check_complete_and_finite(phase.name, gradients, shapes))
-    return check_same_bits(f"what {phase.name} returns", gradients, world)
+def prove_uncoupled(
+    phases: Mapping[str, Phase],
+    names: Sequence[str],
+    shapes: Sequence[Sequence[int]],
+    members: Members,
+    count_ops: OpCounter,
+) -> dict[str, Any]:
+    """The controls' training phases run no allreduce and return every gradient, on every rank."""
+    executed: dict[str, Any] = {}
+    for name in REDUCED_PHASES:
+        if name not in names:
+            continue
+        executed[name] = members.together(
+            lambda name=name: check_executed_allreduces(phases[name], count_ops)  # type: ignore[misc]
+        )
+        members.together(
+            lambda name=name: check_complete_and_finite(  # type: ignore[misc]
+                name, _as_list(phases[name].run()), shapes
+            )
+        )
+    return {"executed_allreduces": executed}
 
 
-def prove_parameters(network: Network, world: World) -> str:
-    """The weights are finite and have the same bits on every rank; returns their digest."""
-    shapes = network.vgg.parameter_shapes
-    world.together(lambda: check_complete_and_finite("the network", network.parameters, shapes))
-    return check_same_bits("the network", network.parameters, world)
+def prove_reduced(
+    name: str, phase: Phase | None, shapes: Sequence[Sequence[int]], members: Members
+) -> str:
+    """A tape phase returns every gradient, finite, with the same bits on every rank of its group."""
+    gradients = _as_list(phase.run()) if phase is not None else []
+    members.together(lambda: check_complete_and_finite(name, gradients, shapes))
+    return check_same_bits(f"what {name} returns", gradients, members)
+
+
+def prove_parameters(
+    parameters: Sequence[Any], shapes: Sequence[Sequence[int]], members: Members
+) -> str:
+    """A group's weights are finite and have the same bits on its ranks; returns their digest."""
+    members.together(lambda: check_complete_and_finite("the network", parameters, shapes))
+    return check_same_bits("the network", parameters, members)
 
 
 def prove_after_timing(
-    phases: Mapping[str, Phase], network: Network, world: World
+    phases: Mapping[str, Phase],
+    names: Sequence[str],
+    shapes: Sequence[Sequence[int]],
+    members: Members,
 ) -> dict[str, Any]:
-    """The checks after the last block: parameters and gradients finite, and equal across ranks."""
-    shapes = network.vgg.parameter_shapes
-    found = {"parameters_digest": prove_parameters(network, world)}
-    reduced = [
-        phases[name] for name in ("forward_backward_allreduce", "train_step") if name in phases
-    ]
+    """The checks after a group's last block: its gradients are finite, and equal across its ranks."""
+    reduced = [name for name in REDUCED_PHASES if name in names]
     if reduced:
-        found["reduced_gradients_digest"] = prove_reduced(reduced[0], shapes, world)
-    elif "forward_backward" in phases:
-        gradients = _as_list(phases["forward_backward"].run())
-        world.together(lambda: check_complete_and_finite("forward_backward", gradients, shapes))
-    return found
+        digest_found = prove_reduced(reduced[0], phases.get(reduced[0]), shapes, members)
+        return {"reduced_gradients_digest": digest_found}
+    if "forward_backward" in names:
+        members.together(
+            lambda: check_complete_and_finite(
+                "forward_backward", _as_list(phases["forward_backward"].run()), shapes
+            )
+        )
+    return {}

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TextIO
 
 from distbench import units
-from distbench.worker.measure import PlannedBlock
+from distbench.groups import WORLD
+from distbench.plan import PlannedBlock
 
 LINE_EVERY_STEPS = 10
 TERMINAL_REFRESH_NS = 200_000_000
@@ -44,6 +45,11 @@ class Progress:
         if self._clock_ns() - self._last_ns >= QUIET_INSIDE_BLOCK_NS:
             self._show()
 
+    def waited(self, block: PlannedBlock) -> None:
+        """Counts the steps of a block that other ranks ran."""
+        self._done += block.steps
+        self._lines.append(self._line(block, None))
+
     def block_done(self) -> None:
         """Shows what was counted, on a terminal at most five times a second."""
         waits = self._clock_ns() - self._last_ns < TERMINAL_REFRESH_NS
@@ -61,12 +67,11 @@ class Progress:
             print(text, end="", file=self._stream, flush=True)
         self._lines = []
 
-    def _line(self, block: PlannedBlock, duration_ns: int) -> str:
-        name = f"{block.phase} (warm-up)" if block.warmup else f"{block.phase}, block {block.block}"
-        return (
-            f"distbench: step {self._done} of {self._total_steps}, {name}, "
-            f"latest step {units.seconds(duration_ns / 1e9)}"
-        )
+    def _line(self, block: PlannedBlock, duration_ns: int | None) -> str:
+        group = "" if block.group.name == WORLD else f" of {block.group.name}"
+        name = f"{block.phase}{group}, {'warm-up' if block.warmup else f'block {block.block}'}"
+        latest = "" if duration_ns is None else f", latest step {units.seconds(duration_ns / 1e9)}"
+        return f"distbench: step {self._done} of {self._total_steps}, {name}{latest}"
 
     def _clear(self) -> None:
         if self._on_terminal:

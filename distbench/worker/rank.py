@@ -7,12 +7,21 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from distbench.config import Config, Overrides, resolve
+from distbench.config import Config, Overrides, resolve, study_sizes
 from distbench.errors import DistbenchError, RankFailedError, first_line
+from distbench.groups import (
+    Group,
+    check_placement,
+    nodes_by_launcher,
+    nodes_of,
+    plan_groups,
+    registered_sets,
+)
+from distbench.launchers import LaunchedAs, launched_as
 from distbench.records import (
     SCHEMA_NAME,
     SCHEMA_VERSION,
@@ -21,34 +30,14 @@ from distbench.records import (
     write_atomically,
 )
 from distbench.worker import host, preflight
-from distbench.worker.device import Device, check_one_gpu_each, claim_device
-from distbench.worker.executed_ops import count_executed_ops
-from distbench.worker.measure import PlannedBlock, clock_resolution_ns, plan_blocks, time_block
+from distbench.worker.device import check_one_gpu_each, claim_device
+from distbench.worker.measure import clock_resolution_ns
 from distbench.worker.native_output import stderr_kept_back
-from distbench.worker.network import Network
-from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.progress import Progress
-from distbench.worker.run_directory import RunDirectory, create, gather_records
-from distbench.worker.telemetry import NoTelemetry, NvmlTelemetry, open_telemetry
+from distbench.worker.run_directory import create, gather_records
+from distbench.worker.session import CLOCK, Session, measure
+from distbench.worker.telemetry import open_telemetry
 from distbench.worker.world import World, import_horovod, open_world
-
-CLOCK = time.perf_counter_ns
-GROUP = "world"
-
-
-@dataclass
-class Rank:
-    """What one rank holds while it runs."""
-
-    world: World
-    hvd: Any
-    config: Config
-    device: Device
-    telemetry: NvmlTelemetry | NoTelemetry
-    run: RunDirectory
-    writer: RankWriter
-    progress: Progress | None  # rank 0 only
-    is_gathered: bool = False
 
 
 def run_rank(overrides: Overrides) -> str | None:
@@ -58,44 +47,46 @@ def run_rank(overrides: Overrides) -> str | None:
     RankFailedError where this rank failed alone.
     """
     show_log = overrides.get("tensorflow_log", False)
-    prepare_environment(show_log)
+    launched = launched_as(os.environ)
+    sets = _sets_to_register(overrides, launched)
+    prepare_environment(show_log, is_study="sizes" in overrides)
     with stderr_kept_back(not show_log):
         hvd = import_horovod()
-    world = open_world(hvd)
+    world = open_world(hvd, launched, sets)
     try:
-        rank = _begin(world, hvd, overrides)
+        session = _begin(world, hvd, overrides)
     except DistbenchError:
         raise
     except Exception as error:  # there is no record yet that could hold the traceback
         traceback.print_exc()
         raise _failed(world, error) from error
-    _live(rank)
+    _live(session)
     world.close()
-    return str(rank.run.layout.directory) if world.rank == 0 else None
+    return str(session.run.layout.directory) if world.rank == 0 else None
 
 
-def _live(rank: Rank) -> None:
+def _live(session: Session) -> None:
     """Measures and closes the record; whatever happens, the reason is on disk before it is raised."""
     try:
-        _measure(rank)
-        rank.writer.append("end", status="ok")
-        _gather(rank)
-        if rank.world.rank == 0:
-            rank.run.write_status("complete", 0)
+        measure(session)
+        session.writer.append("end", status="ok")
+        _gather(session)
+        if session.world.rank == 0:
+            session.run.write_status("complete", 0)
     except DistbenchError as error:
-        _record_failure(rank, error, traceback.format_exc())
+        _record_failure(session, error, traceback.format_exc())
         raise
     except Exception as error:
         failed = _failed(
-            rank.world, error, f"; what was measured is in {rank.run.layout.directory}"
+            session.world, error, f"; what was measured is in {session.run.layout.directory}"
         )
         # Horovod ends the collectives of all ranks when one leaves: that is no first cause.
-        failed.is_echo = rank.run.failed_already()
-        _record_failure(rank, failed, traceback.format_exc())
+        failed.is_echo = session.run.failed_already()
+        _record_failure(session, failed, traceback.format_exc())
         raise failed from error
     finally:
-        if rank.progress:
-            rank.progress.finish()
+        if session.progress:
+            session.progress.finish()
 
 
 def _failed(world: World, error: Exception, where: str = "") -> RankFailedError:
@@ -104,8 +95,11 @@ def _failed(world: World, error: Exception, where: str = "") -> RankFailedError:
     )
 
 
-def prepare_environment(show_log: bool) -> None:
-    """Sets what TensorFlow and CUDA read once, before they are imported."""
+def prepare_environment(show_log: bool, is_study: bool) -> None:
+    """Sets what TensorFlow, CUDA and Horovod read once, before they are imported."""
+    if is_study:
+        # Ranks outside of a group rightly wait for minutes, which Horovod would call a stall.
+        os.environ.setdefault("HOROVOD_STALL_CHECK_DISABLE", "1")
     if show_log:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
     else:
@@ -114,7 +108,7 @@ def prepare_environment(show_log: bool) -> None:
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # count GPUs as NVML does
 
 
-def _begin(world: World, hvd: Any, overrides: Overrides) -> Rank:
+def _begin(world: World, hvd: Any, overrides: Overrides) -> Session:
     """Device, configuration and directory: everything that must be agreed on before any work."""
     machine = host.machine()
     device = world.together(
@@ -125,16 +119,39 @@ def _begin(world: World, hvd: Any, overrides: Overrides) -> Rank:
     telemetry = open_telemetry(device.kind, device.nvml_name)
     holders = world.allgather_json([machine["host"], telemetry.uuid])
     world.together(lambda: check_one_gpu_each(holders))
-    config = world.together(lambda: resolve(overrides, on_gpu=device.kind == "GPU"))
+    config = world.together(
+        lambda: resolve(overrides, on_gpu=device.kind == "GPU", world_size=world.size)
+    )
     preflight.check_same_everywhere(world, _identity(config))
+    groups = world.together(lambda: _groups(world, config, [host for host, _ in holders]))
     run_id = str(world.allgather_json(_new_run_id(config, world))[0])
     run = create(world, config, run_id)
     writer = world.together(lambda: RankWriter(run.layout.raw, run_id, world.rank))
-    progress = Progress(sys.stderr, CLOCK, plan_blocks(config)) if world.rank == 0 else None
-    rank = Rank(world, hvd, config, device, telemetry, run, writer, progress)
-    world.together(lambda: _write_header(rank, machine))
-    _write_manifest(rank, machine)
-    return rank
+    session = Session(world, hvd, config, groups, device, telemetry, run, writer, None)
+    if world.rank == 0:
+        session.progress = Progress(sys.stderr, CLOCK, session.plan)
+    world.together(lambda: _write_header(session, machine))
+    _write_manifest(session, machine)
+    return session
+
+
+def _sets_to_register(overrides: Overrides, launched: LaunchedAs) -> list[tuple[int, ...]]:
+    """The sets of ranks of a study, by what the launcher's variables say of the nodes."""
+    sizes = study_sizes(overrides, launched.size)
+    if not sizes:
+        return []
+    placement = overrides.get("placement", Config.placement)
+    nodes = nodes_by_launcher(launched, placement)
+    return registered_sets(
+        plan_groups(Config(sizes=sizes, placement=placement), nodes), launched.size
+    )
+
+
+def _groups(world: World, config: Config, hosts: Sequence[str]) -> tuple[Group, ...]:
+    """The groups by the true hosts of the ranks, which must be those that were registered."""
+    groups = plan_groups(config, nodes_of(hosts))
+    check_placement(groups, list(world.process_sets), world.size)
+    return groups
 
 
 def _identity(config: Config) -> dict[str, Any]:
@@ -150,9 +167,9 @@ def _new_run_id(config: Config, world: World) -> str:
     return f"{stamp}-{config.config}-{config.preset}-np{world.size}-{uuid.uuid4().hex[:8]}"
 
 
-def _write_header(rank: Rank, machine: Mapping[str, Any]) -> None:
-    world, network = rank.world, rank.config.network()
-    rank.writer.append(
+def _write_header(session: Session, machine: Mapping[str, Any]) -> None:
+    world, network = session.world, session.config.network()
+    session.writer.append(
         "header",
         schema=SCHEMA_NAME,
         schema_version=SCHEMA_VERSION,
@@ -161,8 +178,8 @@ def _write_header(rank: Rank, machine: Mapping[str, Any]) -> None:
         local_size=world.local_size,
         host=machine["host"],
         boot_id=host.boot_id(),
-        device=asdict(rank.device),
-        gpu_uuid=rank.telemetry.uuid,
+        device=asdict(session.device),
+        gpu_uuid=session.telemetry.uuid,
         controller=world.controller,
         transport=world.transport,
         clock="time.perf_counter_ns",
@@ -172,128 +189,55 @@ def _write_header(rank: Rank, machine: Mapping[str, Any]) -> None:
     )
 
 
-def _write_manifest(rank: Rank, machine: Mapping[str, Any]) -> None:
+def _write_manifest(session: Session, machine: Mapping[str, Any]) -> None:
     """Brings every rank's description to rank 0, which writes manifest.json and the first status."""
-    world = rank.world
+    world = session.world
     description = {
         "rank": world.rank,
         "local_rank": world.local_rank,
         "local_size": world.local_size,
         **machine,
-        "device": asdict(rank.device),
-        "gpu_uuid": rank.telemetry.uuid,
-        "driver": rank.telemetry.driver,
+        "device": asdict(session.device),
+        "gpu_uuid": session.telemetry.uuid,
+        "driver": session.telemetry.driver,
     }
     machines = world.allgather_json(description)
 
     def write() -> None:
-        write_atomically(rank.run.layout.manifest, json_document(_manifest(rank, machines)))
-        rank.run.write_status("running", None)
+        write_atomically(session.run.layout.manifest, json_document(_manifest(session, machines)))
+        session.run.write_status("running", None)
 
     world.together(write if world.rank == 0 else lambda: None)
 
 
-def _manifest(rank: Rank, machines: list[Any]) -> dict[str, Any]:
+def _manifest(session: Session, machines: list[Any]) -> dict[str, Any]:
     return {
-        "run_id": rank.run.run_id,
+        "run_id": session.run.run_id,
         "versions": host.versions(),
-        "horovod": host.horovod_build(rank.hvd),
+        "horovod": host.horovod_build(session.hvd),
         "tensorflow": host.tensorflow_build(),
-        "mpi_library": host.mpi_library(rank.world.controller),
+        "mpi_library": host.mpi_library(session.world.controller),
         "environment": host.environment(os.environ),
         "git_commit": host.git_commit(),
-        "controller": rank.world.controller,
-        "transport": rank.world.transport,
-        "block_order_seed": rank.config.seed,
+        "controller": session.world.controller,
+        "transport": session.world.transport,
+        "block_order_seed": session.config.seed,
+        "groups": [asdict(group) for group in session.groups],
+        "process_sets_registered": len(session.world.process_sets) - 1,
         "ranks": machines,
     }
 
 
-def _measure(rank: Rank) -> None:
-    """Builds the network, proves the phases, and times every block."""
-    world, config = rank.world, rank.config
-    import tensorflow as tf
-
-    tf.random.set_seed(config.seed + world.rank)  # dropout differs between ranks
-    _say(rank, f"{config.network_label} on {world.size} {rank.device.kind}(s), building the graph")
-    network = Network(config.network(), config.batch_size, config.seed, world.rank)
-    rank.hvd.broadcast_variables(network.parameters, root_rank=0)
-    ladder = PhaseLadder(network, rank.hvd, world.size)
-    phases = ladder.build(config.phases)
-    weights = ladder.snapshot()
-    _say(rank, "preflight: proving that every phase does its work")
-    proof = preflight.prove_phases(phases, network, world, rank.device.kind, count_executed_ops)
-    ladder.restore(weights)
-    rank.writer.append("preflight", ranks_in_group=world.size, **proof)
-    trained = _run_blocks(rank, phases, ladder, weights, network)
-    _say(rank, "checking weights and gradients after the last block")
-    found = preflight.prove_after_timing(phases, network, world)
-    rank.writer.append("final", trained_parameters_digest=trained, **found)
-
-
-def _run_blocks(
-    rank: Rank,
-    phases: Mapping[str, Phase],
-    ladder: PhaseLadder,
-    weights: list[Any],
-    network: Network,
-) -> str | None:
-    """Times every block; returns the digest of the weights that the last training block left.
-
-    Those are checked before they are put back: ranks that drift apart, or weights that run away,
-    show there.
-    """
-    plan = plan_blocks(rank.config)
-    training = [block for block in plan if phases[block.phase].changes_parameters]
-    trained = None
-    for block in plan:
-        _run_block(rank, phases[block.phase], block)
-        if training and block == training[-1]:
-            trained = preflight.prove_parameters(network, rank.world)
-        if block in training:
-            ladder.restore(weights)
-    return trained
-
-
-def _run_block(rank: Rank, phase: Phase, block: PlannedBlock) -> None:
-    import tensorflow as tf
-
-    before = rank.telemetry.read()
-    progress = rank.progress
-    report = (lambda _, duration_ns: progress.step(block, duration_ns)) if progress else _silently
-    rank.world.barrier()
-    times = time_block(
-        phase.run, tf.test.experimental.sync_devices, CLOCK, block.steps, after_step=report
-    )
-    rank.writer.append(
-        "block",
-        phase=block.phase,
-        group=GROUP,
-        group_size=rank.world.size,
-        block=block.block,
-        warmup=block.warmup,
-        images_per_step=phase.images_per_step,
-        telemetry={"before": before, "after": rank.telemetry.read()} if before else None,
-        **asdict(times),
-    )
-    if progress:
-        progress.block_done()
-
-
-def _silently(index: int, duration_ns: int) -> None:
-    """Ranks other than 0 say nothing."""
-
-
-def _gather(rank: Rank) -> None:
+def _gather(session: Session) -> None:
     """Closes this rank's record and brings all of them to rank 0. To be called on every rank."""
-    rank.is_gathered = True
-    rank.writer.close()
-    gathered = rank.world.together(lambda: gather_records(rank.world, rank.run))
+    session.is_gathered = True
+    session.writer.close()
+    gathered = session.world.together(lambda: gather_records(session.world, session.run))
     if gathered is not None:
-        rank.run.status["gather"] = dict(gathered)
+        session.run.status["gather"] = dict(gathered)
 
 
-def _record_failure(rank: Rank, error: DistbenchError, trace: str) -> None:
+def _record_failure(session: Session, error: DistbenchError, trace: str) -> None:
     """Leaves the reason on disk: in this rank's record and, for the first to fail, in status.json.
 
     Nothing here may hide the error that is on its way.
@@ -301,31 +245,26 @@ def _record_failure(rank: Rank, error: DistbenchError, trace: str) -> None:
     description: dict[str, Any] = {
         "error": type(error).__name__,
         "exit_code": error.exit_code,
-        "rank": rank.world.rank,
+        "rank": session.world.rank,
     }
     for leave in (_leave_failure, _leave_status):
         try:
-            leave(rank, error, description, trace)
+            leave(session, error, description, trace)
         except (DistbenchError, OSError, ValueError) as second:
             print(f"distbench: the failure could not be recorded: {second}", file=sys.stderr)
 
 
-def _leave_failure(rank: Rank, error: DistbenchError, description: Any, trace: str) -> None:
-    if rank.is_gathered:
+def _leave_failure(session: Session, error: DistbenchError, description: Any, trace: str) -> None:
+    if session.is_gathered:
         return
-    rank.writer.append(
+    session.writer.append(
         "failure", **description, sentence=error.sentence, is_echo=error.is_echo, traceback=trace
     )
     if error.on_every_rank:  # all ranks are here, so that their records can still be brought
-        _gather(rank)
+        _gather(session)
 
 
-def _leave_status(rank: Rank, error: DistbenchError, description: Any, trace: str) -> None:
-    told_by_rank_0 = error.on_every_rank and rank.world.rank != 0
-    if rank.run.is_shared and not told_by_rank_0 and not rank.run.failed_already():
-        rank.run.write_status("failed", cause=error.sentence, **description)
-
-
-def _say(rank: Rank, text: str) -> None:
-    if rank.progress:
-        rank.progress.say(text)
+def _leave_status(session: Session, error: DistbenchError, description: Any, trace: str) -> None:
+    told_by_rank_0 = error.on_every_rank and session.world.rank != 0
+    if session.run.is_shared and not told_by_rank_0 and not session.run.failed_already():
+        session.run.write_status("failed", cause=error.sentence, **description)

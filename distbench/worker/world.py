@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from distbench.errors import (
@@ -40,10 +40,16 @@ class World(ABC):
     controller: str  # "mpi" or "gloo"
     transport: str  # how bytes are gathered, in words
     exchanges_without_tensorflow: bool
+    # Horovod's handles of the sets of ranks that may reduce together, by their ranks.
+    process_sets: Mapping[tuple[int, ...], Any]
 
     @abstractmethod
     def barrier(self) -> None:
         """Returns when every rank has called it."""
+
+    @abstractmethod
+    def rendezvous(self) -> None:
+        """A barrier for long waits: a rank that is early is blocked and uses no core in our own code."""
 
     @abstractmethod
     def _allgather_slice(self, data: bytes) -> list[bytes]:
@@ -106,10 +112,18 @@ class World(ABC):
 
 
 class _HorovodWorld(World):
-    def __init__(self, hvd: Any) -> None:
+    def __init__(self, hvd: Any, process_sets: Mapping[tuple[int, ...], Any]) -> None:
         self._hvd = hvd
+        self.process_sets = process_sets
         self.rank, self.size = hvd.rank(), hvd.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
+
+    def _allreduce_nothing(self) -> None:
+        """Every rank's main thread is blocked until the last one has come."""
+        import tensorflow as tf
+
+        with tf.device("/CPU:0"):
+            self._hvd.allreduce(tf.zeros([1]), op=self._hvd.Sum)
 
     def close(self) -> None:
         self.barrier()  # a rank that leaves early takes the others' collectives with it
@@ -123,8 +137,8 @@ class MpiWorld(_HorovodWorld):
     transport = "mpi4py Gatherv"
     exchanges_without_tensorflow = True
 
-    def __init__(self, hvd: Any) -> None:
-        super().__init__(hvd)
+    def __init__(self, hvd: Any, process_sets: Mapping[tuple[int, ...], Any]) -> None:
+        super().__init__(hvd, process_sets)
         try:
             import mpi4py
 
@@ -147,6 +161,10 @@ class MpiWorld(_HorovodWorld):
 
     def barrier(self) -> None:
         self._communicator.Barrier()
+
+    def rendezvous(self) -> None:
+        self._allreduce_nothing()  # MPI's own barrier polls, which would cost a core for all the wait
+        self._communicator.Barrier()  # but it lets the ranks out within microseconds
 
     def _allgather_slice(self, data: bytes) -> list[bytes]:
         counts, buffer = self._receive_buffer(data)
@@ -177,10 +195,10 @@ class GlooWorld(_HorovodWorld):
     exchanges_without_tensorflow = False
 
     def barrier(self) -> None:
-        import tensorflow as tf
+        self._allreduce_nothing()
 
-        with tf.device("/CPU:0"):
-            self._hvd.allreduce(tf.zeros([1]), op=self._hvd.Sum)
+    def rendezvous(self) -> None:
+        self._allreduce_nothing()
 
     def _allgather_slice(self, data: bytes) -> list[bytes]:
         import numpy
@@ -221,24 +239,40 @@ def import_horovod() -> Any:
     return hvd
 
 
-def open_world(hvd: Any) -> World:
+def open_world(hvd: Any, launched: LaunchedAs, sets: Sequence[tuple[int, ...]] = ()) -> World:
     """Initialises Horovod and returns its world; blocks until every rank has come.
 
-    Raises MissingPartError where Horovod sees another number of ranks than the launcher started.
+    `sets` are the sets of ranks, none of them the whole world, that shall be able to reduce together.
+    Horovod must know them from the start; each costs a round of coordination in every cycle.
+    Raises MissingPartError where Horovod sees another number of ranks than the launcher started, or
+    holds other sets than it was given.
     """
-    launched = launched_as(os.environ)
     if launched == ALONE:
         # Open MPI's wheel cannot start a lone process in any other way.
         os.environ.setdefault("OMPI_MCA_ess_singleton_isolated", "1")
+    process_sets = {ranks: hvd.ProcessSet(list(ranks)) for ranks in sets}
     try:
-        hvd.init()
+        hvd.init(process_sets=list(process_sets.values()))
     except Exception as error:
         raise MissingPartError(
             f"Horovod cannot start ({first_line(error)}); see that every rank was started by the "
             "same launcher and that the hosts reach each other"
         ) from error
     check_size(launched, hvd.size())
-    return MpiWorld(hvd) if hvd.mpi_enabled() else GlooWorld(hvd)
+    _check_sets(process_sets)
+    process_sets[tuple(range(hvd.size()))] = hvd.global_process_set
+    kind = MpiWorld if hvd.mpi_enabled() else GlooWorld
+    return kind(hvd, process_sets)
+
+
+def _check_sets(process_sets: Mapping[tuple[int, ...], Any]) -> None:
+    for ranks, process_set in process_sets.items():
+        if process_set.size() != len(ranks) or tuple(process_set.ranks) != ranks:
+            raise MissingPartError(
+                f"Horovod holds {process_set.size()} ranks in a process set that was made of "
+                f"{len(ranks)}; its process sets do not work with this build, so that only a run "
+                "without --sizes is possible"
+            ).of_every_rank()
 
 
 def check_size(launched: LaunchedAs, horovod_size: int) -> None:

@@ -1,0 +1,243 @@
+"""What a rank does between its first and its last collective: build, prove, time, prove again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from distbench.config import Config
+from distbench.groups import REDUCING, Group
+from distbench.plan import PlannedBlock, phases_of, plan_blocks
+from distbench.records import RankWriter
+from distbench.worker import preflight
+from distbench.worker.device import Device
+from distbench.worker.executed_ops import count_executed_ops
+from distbench.worker.measure import time_block
+from distbench.worker.members import Members
+from distbench.worker.network import Network
+from distbench.worker.phases import Phase, PhaseLadder, Reduction
+from distbench.worker.progress import Progress
+from distbench.worker.replica import Replica
+from distbench.worker.run_directory import RunDirectory
+from distbench.worker.telemetry import NoTelemetry, NvmlTelemetry
+from distbench.worker.world import World
+
+CLOCK = time.perf_counter_ns
+CPU_CLOCK = time.process_time_ns  # of all threads of this process, Horovod's too
+
+
+@dataclass
+class Session:
+    """What one rank holds while it runs."""
+
+    world: World
+    hvd: Any
+    config: Config
+    groups: tuple[Group, ...]
+    device: Device
+    telemetry: NvmlTelemetry | NoTelemetry
+    run: RunDirectory
+    writer: RankWriter
+    progress: Progress | None  # rank 0 only
+    is_gathered: bool = False
+
+    @property
+    def plan(self) -> list[PlannedBlock]:
+        """Every block of the run, those of other ranks too."""
+        return plan_blocks(self.config, self.groups)
+
+    def say(self, text: str) -> None:
+        """Tells the user, on rank 0."""
+        if self.progress:
+            self.progress.say(text)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What this rank has built: its networks by batch size, and the phases of the groups it is in."""
+
+    replica: Replica
+    networks: Mapping[int, Network]
+    phases: Mapping[str, Mapping[str, Phase]]  # by group, then by phase
+
+    def phases_in(self, group: Group) -> Mapping[str, Phase]:
+        """The phases of a group; none where this rank is not in it."""
+        return self.phases.get(group.name, {})
+
+
+def measure(session: Session) -> None:
+    """Builds the network, proves the phases, and times every block."""
+    import tensorflow as tf
+
+    config = session.config
+    tf.random.set_seed(config.seed + session.world.rank)  # dropout differs between ranks
+    session.say(
+        f"{config.network_label} on {session.world.size} {session.device.kind}(s), "
+        "building the graph"
+    )
+    built = _build(session)
+    weights = built.replica.snapshot()
+    session.say("preflight: proving that every phase does its work")
+    session.writer.append("preflight", **_prove(session, built))
+    built.replica.restore(weights)
+    trained = _run_blocks(session, built, weights)
+    session.say("checking weights and gradients after the last block")
+    found = _prove_after_timing(session, built)
+    session.writer.append("final", trained_parameters_digest=trained, **found)
+
+
+def _build(session: Session) -> Built:
+    """Traces every phase of every group that this rank is in."""
+    config, rank = session.config, session.world.rank
+    own = [group for group in session.groups if rank in group.ranks]
+    networks: dict[int, Network] = {}
+    for batch in dict.fromkeys(config.batch_of(group.size) for group in own):
+        shared = next(iter(networks.values())).parameters if networks else None
+        networks[batch] = Network(config.network(), batch, config.seed, rank, shared)
+    replica = Replica(next(iter(networks.values())).parameters)
+    session.hvd.broadcast_variables(replica.parameters, root_rank=0)
+    ladders = {
+        batch: PhaseLadder(network, session.hvd, replica) for batch, network in networks.items()
+    }
+    phases = {
+        group.name: ladders[config.batch_of(group.size)].build(
+            phases_of(config, group), _reduction(session.world, group)
+        )
+        for group in own
+    }
+    return Built(replica, networks, phases)
+
+
+def _reduction(world: World, group: Group) -> Reduction:
+    if not group.reduces:
+        return Reduction(ranks=1)
+    return Reduction(len(group.ranks), world.process_sets[group.ranks])
+
+
+def _prove(session: Session, built: Built) -> dict[str, Any]:
+    """Everything that must hold before anything is timed; to be called on every rank."""
+    world, config = session.world, session.config
+    shapes = config.network().parameter_shapes
+    found: dict[str, Any] = {"computing": {}, "groups": {}}
+    for batch, groups in _by_batch(config, session.groups).items():
+        network, of_batch = built.networks.get(batch), found["computing"].setdefault(str(batch), {})
+        for name in ("forward", "forward_backward"):
+            holding = [group for group in groups if name in phases_of(config, group)]
+            ranks = sorted({rank for group in holding for rank in group.ranks})
+            phase = next((built.phases_in(g)[name] for g in holding if built.phases_in(g)), None)
+            if ranks:
+                of_batch[name] = preflight.prove_computing(
+                    name, phase, network, Members(world, ranks), session.device.kind
+                )
+    for group in session.groups:
+        prove = preflight.prove_phases if group.role == REDUCING else preflight.prove_uncoupled
+        found["groups"][group.name] = prove(
+            built.phases_in(group),
+            phases_of(config, group),
+            shapes,
+            Members(world, group.ranks),
+            count_executed_ops,
+        )
+    return found
+
+
+def _by_batch(config: Config, groups: Sequence[Group]) -> dict[int, list[Group]]:
+    found: dict[int, list[Group]] = {}
+    for group in groups:
+        found.setdefault(config.batch_of(group.size), []).append(group)
+    return found
+
+
+def _run_blocks(session: Session, built: Built, weights: list[Any]) -> dict[str, str]:
+    """Times every block; returns the digest of the weights that each group's training left.
+
+    Those are checked before they are put back: ranks that drift apart, or weights that run away,
+    show there.
+    """
+    shapes = session.config.network().parameter_shapes
+    plan = session.plan
+    last_training = {block.group.name: block for block in plan if block.phase == "train_step"}
+    trained = {}
+    for block in plan:
+        phase = built.phases_in(block.group).get(block.phase)
+        _run_block(session, phase, block)
+        if last_training.get(block.group.name) is block and block.group.role == REDUCING:
+            trained[block.group.name] = preflight.prove_parameters(
+                built.replica.parameters, shapes, Members(session.world, block.group.ranks)
+            )
+        if phase is not None and phase.changes_parameters:
+            built.replica.restore(weights)
+    return trained
+
+
+def _run_block(session: Session, phase: Phase | None, block: PlannedBlock) -> None:
+    """Times one block on the ranks of its group; the others wait for its end.
+
+    All ranks meet before and after, so that nobody writes or restores while others are timed.
+    """
+    record = _timed(session, phase, block) if phase is not None else _waited(session)
+    session.writer.append(
+        "block" if phase is not None else "wait",
+        phase=block.phase,
+        group=block.group.record_name(session.world.rank),
+        block=block.block,
+        warmup=block.warmup,
+        **record,
+    )
+    if session.progress:
+        if phase is None:
+            session.progress.waited(block)
+        session.progress.block_done()
+
+
+def _timed(session: Session, phase: Phase, block: PlannedBlock) -> dict[str, Any]:
+    import tensorflow as tf
+
+    before = session.telemetry.read()
+    progress = session.progress
+    report = (lambda _, duration_ns: progress.step(block, duration_ns)) if progress else _silently
+    session.world.rendezvous()
+    times = time_block(
+        phase.run, tf.test.experimental.sync_devices, CLOCK, block.steps, after_step=report
+    )
+    after = session.telemetry.read() if before else None
+    session.world.rendezvous()
+    return {
+        "group_size": block.group.size,
+        "role": block.group.role,
+        "images_per_step": phase.images_per_step,
+        "telemetry": {"before": before, "after": after} if before else None,
+        **asdict(times),
+    }
+
+
+def _silently(index: int, duration_ns: int) -> None:
+    """Ranks other than 0 say nothing."""
+
+
+def _waited(session: Session) -> dict[str, int]:
+    session.world.rendezvous()
+    wall_ns, cpu_ns = CLOCK(), CPU_CLOCK()
+    session.world.rendezvous()
+    return {"wall_ns": CLOCK() - wall_ns, "cpu_ns": CPU_CLOCK() - cpu_ns}
+
+
+def _prove_after_timing(session: Session, built: Built) -> dict[str, Any]:
+    config, world = session.config, session.world
+    shapes = config.network().parameter_shapes
+    everyone = Members(world, range(world.size))
+    found: dict[str, Any] = {
+        "parameters_digest": preflight.prove_parameters(built.replica.parameters, shapes, everyone),
+        "groups": {},
+    }
+    for group in session.groups:
+        if group.role == REDUCING:
+            found["groups"][group.name] = preflight.prove_after_timing(
+                built.phases_in(group),
+                phases_of(config, group),
+                shapes,
+                Members(world, group.ranks),
+            )
+    return found
