@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from distbench import __version__, config
+from distbench import __version__, cluster, config, units
 from distbench.errors import DistbenchError, MissingPartError, RankFailedError, UsageError
 from distbench.launchers import launched_as, without_launcher_variables
 from distbench.overrides import read_overrides
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"distbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_run(commands)
+    _add_simulate(commands)
     for name, action, text in (
         ("collect", _collect, "read the raw records of a run again and write steps.parquet"),
         ("report", _report, "make tables and charts of a run again from its raw records"),
@@ -74,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("directory", help="the run directory, such as results/<run id>")
         command.set_defaults(action=action)
+    command.add_argument(
+        "--published",
+        action="store_true",
+        help="draw published results of VGG-16 beside the curve, as a layer of their own",
+    )
     return parser
 
 
@@ -108,6 +115,43 @@ def _run(parsed: argparse.Namespace) -> int:
     directory = run_rank(overrides)
     if directory is not None:
         _report_in_child(directory)
+    return 0
+
+
+def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
+    text = "write the run directory of a simulated cluster, whose true values are known"
+    command = commands.add_parser("simulate", help=text, description=text)
+    for name, parameter in cluster.parameters().items():
+        repeated = parameter.metadata.get("repeated", False)
+        command.add_argument(
+            config.flag_of(name),
+            help=parameter.metadata["help"].replace("%", "%%"),
+            required=parameter.metadata.get("required", False),
+            action="append" if repeated else "store",
+            metavar="VALUE",
+        )
+    for name in config.settings():
+        if name not in cluster.MEANINGLESS_SETTINGS:
+            help_text = config.settings()[name].metadata["help"]
+            command.add_argument(config.flag_of(name), help=help_text, metavar="VALUE")
+    command.set_defaults(action=_simulate)
+
+
+def _simulate(parsed: argparse.Namespace) -> int:
+    from distbench.simulate import simulate
+
+    flags = {name: getattr(parsed, name, None) for name in config.settings()}
+    simulated = cluster.read_cluster(vars(parsed))
+    overrides = read_overrides(flags, os.environ)
+    settings = config.resolve(overrides, on_gpu=True, world_size=simulated.ranks)
+    layout, truth = simulate(simulated, settings)
+    for row in truth["without_noise"]:
+        print(
+            f"true without noise, {row['size']} rank(s): {units.rate(row['images_per_s'])} images/s, "
+            f"efficiency {units.percent(row['efficiency'])}"
+        )
+    print(f"simulated run: {layout.directory}")
+    print(f"make its report with: distbench report {shlex.quote(str(layout.directory))}")
     return 0
 
 
@@ -148,7 +192,7 @@ def _report(parsed: argparse.Namespace) -> int:
     _need_report_packages()
     from distbench.report.build import report
 
-    findings, text, path = report(parsed.directory)
+    findings, text, path = report(parsed.directory, parsed.published)
     print(text)
     print(f"\nreport: {path}")
     return _incomplete(findings.run.incomplete)

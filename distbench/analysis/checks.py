@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from distbench.analysis.collect import Run
 from distbench.analysis.statistics import LEAST_SAMPLES
 
 LEAST_BACKWARD_RATIO = 1.5  # a true backward pass costs about twice the forward pass
+MOST_WAITING_CORES = 0.1  # of a rank that waits; blocked ones use a few hundredths
+MOST_EFFICIENCY = 1.02
 INSTRUMENTS = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE")
 
 
@@ -21,14 +24,19 @@ class Check(NamedTuple):
     text: str
 
 
-def check_run(run: Run, summary: pd.DataFrame) -> list[Check]:
-    """Every finding about a run, the gravest first."""
+def check_run(run: Run, summary: pd.DataFrame, scaling: pd.DataFrame | None) -> list[Check]:
+    """Every finding about a run, the gravest first.
+
+    `summary` holds the phases of the main group, `scaling` the curve where there is one.
+    """
     found = [
         *_completeness(run),
         *_proofs(run),
         *_backward(run, summary),
         *_samples(summary),
         *_oversubscription(run),
+        *_waits(run),
+        *_superlinear(scaling),
         *_gpus(run),
         *_instruments(run),
         *_labels(run),
@@ -78,14 +86,58 @@ def _samples(summary: pd.DataFrame) -> Iterator[Check]:
         )
 
 
-def _oversubscription(run: Run) -> Iterator[Check]:
-    threads: dict[str, int] = {}
+def _waits(run: Run) -> Iterator[Check]:
+    """What the ranks outside of a group cost those that are measured."""
+    if run.waits.empty:
+        return
+    cores = run.waits["cpu_s"].sum() / run.waits["wall_s"].sum()
+    ranks, cores_of_host = Counter(_hosts(run)), _cores_by_host(run)
+    crowded = [host for host, count in ranks.items() if count > len(cores_of_host.get(host, ()))]
+    sets = run.manifest.get("process_sets_registered", 0)
+    text = (
+        f"ranks outside of the measured group waited blocked, at {cores:.2f} cores each; Horovod "
+        f"coordinates {sets} process set(s) beside the world in every cycle"
+    )
+    polls = run.first_header["controller"] == "mpi" and cores > MOST_WAITING_CORES
+    if polls and crowded and run.device_kind == "CPU":
+        yield Check(
+            "suspect",
+            f"{text}. {crowded[0]} has more ranks than cores, so that this waiting (Horovod's own "
+            "thread polls under MPI) slows the small sizes; use horovodrun --gloo or fewer ranks",
+        )
+    else:
+        yield Check("note", text)
+
+
+def _hosts(run: Run) -> list[str]:
+    return [str(item["host"]) for item in run.manifest.get("ranks", [])]
+
+
+def _cores_by_host(run: Run) -> dict[str, set[int]]:
     cores: dict[str, set[int]] = {}
     for item in run.manifest.get("ranks", []):
+        cores.setdefault(str(item["host"]), set()).update(item["cores_allowed"])
+    return cores
+
+
+def _superlinear(scaling: pd.DataFrame | None) -> Iterator[Check]:
+    if scaling is None:
+        return
+    beyond_noise = scaling["efficiency_low"].fillna(scaling["efficiency"])
+    for row in scaling[beyond_noise > MOST_EFFICIENCY].itertuples():
+        yield Check(
+            "suspect",
+            f"{row.size} ranks have an efficiency of {100 * row.efficiency:.1f} %: more than each rank "
+            f"alone. Was the baseline ({row.baseline}) slowed down by something else?",
+        )
+
+
+def _oversubscription(run: Run) -> Iterator[Check]:
+    threads: Counter[str] = Counter()
+    cores = _cores_by_host(run)
+    for item in run.manifest.get("ranks", []):
         if item["device"]["kind"] == "CPU":
-            host = item["host"]
-            threads[host] = threads.get(host, 0) + item["device"]["threads"]
-            cores.setdefault(host, set()).update(item["cores_allowed"])
+            threads[item["host"]] += item["device"]["threads"]
     for host, count in threads.items():
         if count > len(cores[host]):
             yield Check(

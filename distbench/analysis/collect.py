@@ -13,7 +13,9 @@ import pandas as pd
 
 from distbench.config import Config, from_dict
 from distbench.errors import RecordsError, UsageError
+from distbench.groups import WORLD, nodes_of, plan_groups
 from distbench.layout import RunLayout
+from distbench.plan import PlannedBlock, plan_blocks
 from distbench.records import RankRecords, raw_file_name, read_rank_file
 
 STEP_COLUMNS = (
@@ -22,6 +24,7 @@ STEP_COLUMNS = (
     "host",
     "phase",
     "group",
+    "role",
     "group_size",
     "block",
     "step",
@@ -39,7 +42,9 @@ class Run:
     `steps` has one row per rank × phase × block × step: `start_ns` and `duration_ns` in integer
     nanoseconds of the rank's own clock, `images` of that rank and step, `warmup` for the steps that
     no result counts. `blocks` has one row per rank × phase × block with the device's telemetry.
-    `problems` are lines that could not be trusted, `incomplete` the reasons why the run is not whole.
+    `waits` has one row per rank that was outside of a block's group: how long it waited in all, and
+    its CPU time meanwhile. `problems` are lines that could not be trusted, `incomplete` the reasons
+    why the run is not whole.
     """
 
     layout: RunLayout
@@ -48,6 +53,7 @@ class Run:
     ranks: tuple[RankRecords, ...]
     steps: pd.DataFrame
     blocks: pd.DataFrame
+    waits: pd.DataFrame
     problems: tuple[str, ...]
     incomplete: tuple[str, ...]
 
@@ -65,6 +71,11 @@ class Run:
     def size(self) -> int:
         """How many ranks the job was started with."""
         return int(self.first_header["size"])
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the records come from a simulated cluster and not from devices."""
+        return bool(self.first_header.get("simulated", False))
 
     @property
     def device_kind(self) -> str:
@@ -93,6 +104,7 @@ def load_run(directory: str | Path) -> Run:
         ranks=ranks,
         steps=_steps_frame(ranks),
         blocks=_blocks_frame(ranks),
+        waits=_waits_frame(ranks),
         problems=problems,
         incomplete=tuple(_reasons_incomplete(ranks, size, config)),
     )
@@ -135,6 +147,9 @@ def _read_ranks(layout: RunLayout, run_id: str) -> tuple[RankRecords, ...]:
 
 def _reasons_incomplete(ranks: Sequence[RankRecords], size: int, config: Config) -> Iterable[str]:
     present = {records.rank for records in ranks if records.header is not None}
+    whole = len(present) == size
+    groups = plan_groups(config, nodes_of([_host(records) for records in ranks])) if whole else ()
+    plan = [(block, frozenset(block.group.ranks)) for block in plan_blocks(config, groups)]
     for rank in sorted(set(range(size)) - present):
         yield f"rank {rank} left no record ({raw_file_name(rank)})"
     # The first cause comes first: a rank that only felt another's failure says so in its record.
@@ -145,7 +160,7 @@ def _reasons_incomplete(ranks: Sequence[RankRecords], size: int, config: Config)
             yield f"rank {records.rank} failed: {records.failure.get('sentence')}"
         elif records.end is None:
             yield f"rank {records.rank} has no end line; it stopped {_last_place(records)}"
-        yield from _missing_blocks(records, config)
+        yield from _missing_blocks(records, _planned_steps(records.rank, plan))
 
 
 def _distance_from_cause(records: RankRecords) -> int:
@@ -155,22 +170,33 @@ def _distance_from_cause(records: RankRecords) -> int:
     return 2 if records.failure.get("is_echo") else 0
 
 
-def _missing_blocks(records: RankRecords, config: Config) -> Iterable[str]:
-    """The blocks of the configuration that a finished rank's file does not hold."""
+def _planned_steps(
+    rank: int, plan: Sequence[tuple[PlannedBlock, frozenset[int]]]
+) -> dict[tuple[str, str, int, bool], int]:
+    """How many steps a rank has in each block of each group that it is in."""
+    return {
+        (block.phase, block.group.record_name(rank), block.block, block.warmup): block.steps
+        for block, members in plan
+        if rank in members
+    }
+
+
+def _missing_blocks(
+    records: RankRecords, planned: dict[tuple[str, str, int, bool], int]
+) -> Iterable[str]:
+    """The blocks of the plan that a finished rank's file does not hold."""
     if records.end is None:
         return
-    planned = {(phase, 0, True): config.warmup_steps for phase in config.phases}
-    for index, steps in enumerate(config.steps_of_blocks(), start=1):
-        planned.update({(phase, index, False): steps for phase in config.phases})
-    held: dict[tuple[str, int, bool], int] = {}
+    held: dict[tuple[str, str, int, bool], int] = {}
     for block in records.blocks:
-        key = (block["phase"], block["block"], block["warmup"])
+        key = (block["phase"], block["group"], block["block"], block["warmup"])
         held[key] = held.get(key, 0) + len(block["duration_ns"])
-    for (phase, index, warmup), steps in planned.items():
-        found = held.get((phase, index, warmup), 0)
+    for (phase, group, index, warmup), steps in planned.items():
+        found = held.get((phase, group, index, warmup), 0)
         if found != steps:
             name = "warm-up" if warmup else f"block {index}"
-            yield f"rank {records.rank} holds {found} of the {steps} steps of {phase}, {name}"
+            where = "" if group == WORLD else f" of {group}"
+            yield f"rank {records.rank} holds {found} of the {steps} steps of {phase}{where}, {name}"
 
 
 def _last_place(records: RankRecords) -> str:
@@ -199,6 +225,7 @@ def _steps_frame(ranks: Sequence[RankRecords]) -> pd.DataFrame:
             "host": spread(_host(records) for records, _ in blocks),
             "phase": spread(block["phase"] for _, block in blocks),
             "group": spread(block["group"] for _, block in blocks),
+            "role": spread(block["role"] for _, block in blocks),
             "group_size": spread(block["group_size"] for _, block in blocks),
             "block": spread(block["block"] for _, block in blocks),
             "step": np.concatenate([np.arange(length) for length in lengths]),
@@ -220,6 +247,7 @@ def _blocks_frame(ranks: Sequence[RankRecords]) -> pd.DataFrame:
             "rank": records.rank,
             "host": _host(records),
             "phase": block["phase"],
+            "group": block["group"],
             "block": block["block"],
             "warmup": block["warmup"],
             "start_ns": block["start_ns"][0],
@@ -230,6 +258,20 @@ def _blocks_frame(ranks: Sequence[RankRecords]) -> pd.DataFrame:
         for block in records.blocks
     ]
     return pd.DataFrame(rows)
+
+
+def _waits_frame(ranks: Sequence[RankRecords]) -> pd.DataFrame:
+    rows = [
+        {
+            "rank": records.rank,
+            "host": _host(records),
+            "wall_s": sum(wait["wall_ns"] for wait in records.waits) / 1e9,
+            "cpu_s": sum(wait["cpu_ns"] for wait in records.waits) / 1e9,
+        }
+        for records in ranks
+        if records.waits
+    ]
+    return pd.DataFrame(rows, columns=["rank", "host", "wall_s", "cpu_s"])
 
 
 def _telemetry(telemetry: dict[str, Any] | None) -> dict[str, Any]:

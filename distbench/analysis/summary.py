@@ -12,17 +12,19 @@ import pandas as pd
 
 from distbench.analysis.statistics import Interval, median_interval
 from distbench.config import PHASES
+from distbench.groups import ALONE, REDUCING
 
 NAN = float("nan")
 NANOSECONDS_PER_S = 1e9
 HEADLINE_PHASES = ("train_step", "forward_backward_allreduce")
-_JOB_STEP_KEY = ["phase", "group", "group_size", "block", "step"]
+BASELINE = "alone"  # what all ranks that ran alone are called together
+_JOB_STEP_KEY = ["phase", "group", "role", "group_size", "block", "step"]
 
 
 def job_steps(steps: pd.DataFrame) -> pd.DataFrame:
     """One row per timed step of the job that all ranks of its group have.
 
-    Columns: phase, group, group_size, block, step; `step_s` (maximum over the ranks), `skew_s`
+    Columns: phase, group, role, group_size, block, step; `step_s` (maximum over the ranks), `skew_s`
     (maximum minus minimum), `images` (sum over the ranks). Warm-up is left out.
     """
     timed = steps[~steps["warmup"].astype(bool)]
@@ -39,24 +41,42 @@ def job_steps(steps: pd.DataFrame) -> pd.DataFrame:
     return jobs[[*_JOB_STEP_KEY, "step_s", "skew_s", "images"]].reset_index(drop=True)
 
 
+def measured_groups(jobs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The job steps of each group; those of all ranks that ran alone stand together as BASELINE."""
+    names = jobs["group"].where(jobs["role"] != ALONE, BASELINE)
+    return {str(name): group for name, group in jobs.groupby(names, sort=True)}
+
+
+def main_group(jobs: pd.DataFrame) -> str | None:
+    """The group that the headline is about: the largest that reduces, else the ranks alone."""
+    groups = measured_groups(jobs)
+    reducing = [name for name, group in groups.items() if group["role"].iloc[0] == REDUCING]
+    if reducing:
+        return max(reducing, key=lambda name: int(groups[name]["group_size"].iloc[0]))
+    return BASELINE if BASELINE in groups else None
+
+
 def summarise(steps: pd.DataFrame, jobs: pd.DataFrame, grad_bytes: int) -> pd.DataFrame:
-    """One row per phase, in the ladder's order; `jobs` is what `job_steps` made of `steps`.
+    """One row per group and phase, in the ladder's order; `jobs` is what `job_steps` made of `steps`.
 
     `step_s` is the median job step. Its 95 % interval rests on the medians of the blocks, since the
-    steps of one block are alike; `samples` says how many. `images_per_s` is images of all ranks ÷
-    `step_s`, `images_per_s_of_span` all images ÷ all time from the first start to the last end of
-    each block on its slowest rank. `algbw` and `busbw` are those of nccl-tests, for `allreduce`.
+    steps of one block are alike; `samples` says how many. `images_per_s` is images of the group's
+    ranks ÷ `step_s`, `images_per_s_of_span` all images ÷ all time from the first start to the last
+    end of each block on its slowest rank. `algbw` and `busbw` are those of nccl-tests, for
+    `allreduce`.
     """
     spans = _span_s(steps)
     rows = [
-        _summary_row(phase, jobs[jobs["phase"] == phase], spans.get(phase, NAN), grad_bytes)
+        {"group": name, **_summary_row(phase, group[group["phase"] == phase], spans, grad_bytes)}
+        for name, group in measured_groups(jobs).items()
         for phase in PHASES
-        if (jobs["phase"] == phase).any()
+        if (group["phase"] == phase).any()
     ]
     return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
 
 
 SUMMARY_COLUMNS = [
+    "group",
     "phase",
     "ranks",
     "blocks",
@@ -80,8 +100,9 @@ SUMMARY_COLUMNS = [
 
 
 def _summary_row(
-    phase: str, jobs: pd.DataFrame, span_s: float, grad_bytes: int
+    phase: str, jobs: pd.DataFrame, spans: pd.Series, grad_bytes: int
 ) -> dict[str, object]:
+    span_s = sum(spans.get((phase, group), NAN) for group in jobs["group"].unique())
     ranks = int(jobs["group_size"].iloc[0])
     images = int(jobs["images"].iloc[0])
     step_s = float(jobs["step_s"].median())
@@ -116,19 +137,17 @@ def block_medians(jobs: pd.DataFrame) -> pd.Series:
     return jobs.groupby("block")["step_s"].median()
 
 
-def _span_s(steps: pd.DataFrame) -> dict[str, float]:
-    """Per phase the sum over its timed blocks of first start to last end, on the slowest rank."""
+def _span_s(steps: pd.DataFrame) -> pd.Series:
+    """By phase and group the sum over its timed blocks of first start to last end, on the slowest rank."""
+    block = ["phase", "group", "block"]
     timed = steps[~steps["warmup"].astype(bool)]
     ends = timed.assign(end_ns=timed["start_ns"] + timed["duration_ns"])
-    complete = ends.groupby(["phase", "block"]).filter(
-        lambda block: block["rank"].nunique() == block["group_size"].iloc[0]
-    )
-    per_rank = complete.groupby(["phase", "block", "rank"]).agg(
-        first=("start_ns", "min"), last=("end_ns", "max")
+    whole = ends.groupby(block)["rank"].transform("nunique") == ends["group_size"]
+    per_rank = (
+        ends[whole].groupby([*block, "rank"]).agg(first=("start_ns", "min"), last=("end_ns", "max"))
     )
     spans = (per_rank["last"] - per_rank["first"]) / NANOSECONDS_PER_S
-    longest = spans.groupby(["phase", "block"]).max()
-    return {str(name): float(total) for name, total in longest.groupby("phase").sum().items()}
+    return spans.groupby(block).max().groupby(["phase", "group"]).sum()
 
 
 class Communication(NamedTuple):
@@ -176,15 +195,17 @@ def step_parts(jobs: pd.DataFrame) -> dict[str, float]:
     """The step's time by part, in seconds: differences of neighbouring phases' medians.
 
     Keys: forward, backward, exposed communication, optimizer, up to the first whose phase was not
-    run. They add up to the median of the last phase.
+    run. They add up to the median of the last phase. Ranks that ran alone expose no communication.
     """
     medians = {phase: _median(jobs, phase) for phase in PHASES if phase in set(jobs["phase"])}
-    ladder = (
+    ladder: tuple[tuple[str, str, str | None], ...] = (
         ("forward", "forward", None),
         ("backward", "forward_backward", "forward"),
         ("exposed communication", "forward_backward_allreduce", "forward_backward"),
         ("optimizer", "train_step", "forward_backward_allreduce"),
     )
+    if not jobs.empty and jobs["role"].iloc[0] == ALONE:
+        ladder = (*ladder[:2], ("optimizer", "train_step", "forward_backward"))
     parts: dict[str, float] = {}
     for part, phase, below in ladder:
         if phase not in medians:

@@ -9,10 +9,22 @@ import pandas as pd
 
 from distbench.analysis.checks import check_run
 from distbench.analysis.collect import Run, load_run
-from distbench.analysis.summary import communication, job_steps, step_parts, summarise
+from distbench.analysis.scaling import baseline_devices, scaling_frame
+from distbench.analysis.summary import (
+    communication,
+    job_steps,
+    main_group,
+    measured_groups,
+    step_parts,
+    summarise,
+)
 from distbench.errors import OutputError, RecordsError
 from distbench.records import write_atomically
-from distbench.report.tables import Findings, csv_text, markdown_report, terminal_report
+from distbench.report.findings import Findings
+from distbench.report.published import published_points
+from distbench.report.scaling_tables import nvidia_table
+from distbench.report.tables import markdown_report, terminal_report
+from distbench.report.text import csv_text
 
 
 def collect(directory: str | Path) -> tuple[Run, Path]:
@@ -26,18 +38,29 @@ def collect(directory: str | Path) -> tuple[Run, Path]:
     return run, path
 
 
-def report(directory: str | Path) -> tuple[Findings, str, Path]:
+def report(directory: str | Path, published: bool = False) -> tuple[Findings, str, Path]:
     """Writes every derived file; returns the findings, the terminal's text and report.md's path.
 
-    The same records give the same bytes. Raises RecordsError where no step is complete on all ranks.
+    The same records give the same bytes. `published` adds published results to the scaling charts, as
+    a layer of its own. Raises RecordsError where no step is complete on all ranks.
     """
     run, _ = collect(directory)
     findings = find(run)
-    charts = _write_charts(findings)
-    labelled = findings.summary.assign(
-        network=run.config.network_label, preset=run.config.preset, device=run.device_kind
-    )
-    write_atomically(run.layout.derived / "summary.csv", csv_text(labelled).encode())
+    charts = _write_charts(findings, published)
+    labels = {
+        "network": run.config.network_label,
+        "preset": run.config.preset,
+        "device": run.device_kind,
+        "simulated": run.is_simulated,
+    }
+    frames = {"summary.csv": findings.groups, "scaling.csv": findings.scaling}
+    for name, frame in frames.items():
+        if frame is not None:
+            text = csv_text(frame.assign(**labels))
+            write_atomically(run.layout.derived / name, text.encode())
+    if findings.scaling is not None:
+        path = run.layout.derived / "scaling_nvidia.md"
+        write_atomically(path, nvidia_table(findings).encode())
     path = run.layout.derived / "report.md"
     write_atomically(path, markdown_report(findings, charts).encode())
     return findings, terminal_report(findings), path
@@ -46,32 +69,43 @@ def report(directory: str | Path) -> tuple[Findings, str, Path]:
 def find(run: Run) -> Findings:
     """All analyses of one run."""
     jobs = job_steps(run.steps)
-    summary = summarise(run.steps, jobs, int(run.first_header["grad_bytes"]))
-    if summary.empty:
+    main = main_group(jobs)
+    if main is None:
         why = f": {run.incomplete[0]}" if run.incomplete else ""
         raise RecordsError(
-            f"{run.layout.raw} holds no timed step that all {run.size} ranks have{why}; "
+            f"{run.layout.raw} holds no timed step that all ranks of a group have{why}; "
             "there is nothing to report; run again"
         )
+    groups = summarise(run.steps, jobs, int(run.first_header["grad_bytes"]))
+    summary = groups[groups["group"] == main].reset_index(drop=True)
+    main_jobs = measured_groups(jobs)[main]
+    scaling = scaling_frame(run, jobs) if run.config.sizes else None
+    phase = None if scaling is None else str(scaling["phase"].iloc[0])
     return Findings(
         run=run,
+        groups=groups,
         summary=summary,
-        jobs=jobs,
-        communication=communication(jobs),
-        parts=step_parts(jobs),
-        checks=check_run(run, summary),
+        steps=run.steps[run.steps["group"].isin(main_jobs["group"].unique())],
+        jobs=main_jobs,
+        all_jobs=jobs,
+        communication=communication(main_jobs),
+        parts=step_parts(main_jobs),
+        checks=check_run(run, summary, scaling),
+        scaling=scaling,
+        devices=baseline_devices(run, jobs, phase) if phase else [],
     )
 
 
-def _write_charts(findings: Findings) -> list[tuple[str, str]]:
-    from distbench.report import plots  # matplotlib loads only where charts are drawn
+def _write_charts(findings: Findings, published: bool) -> list[tuple[str, str]]:
+    from distbench.report import plots, style  # matplotlib loads only where charts are drawn
 
+    points = published_points() if published else []
     charts = []
-    with plots.style():
-        for name, (figure, caption) in plots.figures(findings).items():
+    with style.style():
+        for name, (figure, caption) in plots.figures(findings, points).items():
             for image_format in ("png", "svg"):
                 path = findings.run.layout.derived / f"{name}.{image_format}"
-                write_atomically(path, plots.image_bytes(figure, image_format))
+                write_atomically(path, style.image_bytes(figure, image_format))
             charts.append((f"{name}.png", caption))
     return charts
 

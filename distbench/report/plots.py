@@ -1,79 +1,45 @@
-"""Frames to figures, by matplotlib's object interface: no pyplot, no state between calls."""
+"""The charts of one group: throughput, where a step's time goes, every rank's steps, distribution."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from distbench import units
 from distbench.analysis.summary import block_medians
 from distbench.config import PHASES
-from distbench.report.tables import Findings, printable, title
-
-# One colour per phase in every figure, from a palette made for colour-blind readers (petroff10).
-PHASE_COLOURS = {
-    "forward": "#3f90da",
-    "forward_backward": "#ffa90e",
-    "allreduce": "#bd1f01",
-    "forward_backward_allreduce": "#832db6",
-    "train_step": "#a96b59",
-}
-PART_COLOURS = {
-    "forward": PHASE_COLOURS["forward"],
-    "backward": PHASE_COLOURS["forward_backward"],
-    "exposed communication": PHASE_COLOURS["allreduce"],
-    "optimizer": PHASE_COLOURS["train_step"],
-}
-GREY = "#6b6b6b"
-STYLE: Any = {
-    "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.titlecolor": "#444444",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e3e3e3",
-    "figure.facecolor": "white",
-    "savefig.dpi": 150,
-    "svg.hashsalt": "distbench",  # the same ids in every SVG, so that files can be compared
-    "svg.fonttype": "path",
-}
+from distbench.report.findings import Findings
+from distbench.report.published import Published
+from distbench.report.scaling_plots import scaling_figures
+from distbench.report.style import (
+    GREY,
+    PART_COLOURS,
+    PHASE_COLOURS,
+    Drawn,
+    name_figure,
+    new_figure,
+    subtitle,
+    time_formatter,
+)
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Distbench's look, for the figures made and saved inside."""
-    with matplotlib.rc_context(STYLE):
-        yield
+def figures(findings: Findings, published: Sequence[Published] = ()) -> dict[str, Drawn]:
+    """Every figure that this run's phases allow, as name -> (figure, caption); the curve first.
 
-
-def figures(findings: Findings) -> dict[str, tuple[Figure, str]]:
-    """Every figure that this run's phases allow, as name -> (figure, caption)."""
-    made: dict[str, tuple[Figure, str]] = {}
+    `published` are results of others, drawn in the charts of the curve as a layer of their own.
+    """
+    drawn = scaling_figures(findings, published)
     for name, (draw, caption) in FIGURES.items():
         figure = draw(findings)
         if figure is not None:
-            made[name] = (figure, caption)
-    return made
-
-
-def image_bytes(figure: Figure, image_format: str) -> bytes:
-    """The figure as 'png' or 'svg', the same bytes for the same figure."""
-    buffer = io.BytesIO()
-    metadata = {"Date": None} if image_format == "svg" else {"Software": "distbench"}
-    figure.savefig(buffer, format=image_format, metadata=metadata)
-    return buffer.getvalue()
+            drawn[name] = (figure, caption)
+    return drawn
 
 
 def throughput(findings: Findings) -> Figure | None:
@@ -81,7 +47,7 @@ def throughput(findings: Findings) -> Figure | None:
     rows = findings.summary[findings.summary["images_per_step"] > 0]
     if rows.empty:
         return None
-    figure, axes = _figure(findings, "Throughput by phase", height=1.6 + 0.75 * len(rows))
+    figure, axes = new_figure(findings, "Throughput by phase", height=1.6 + 0.75 * len(rows))
     jobs = findings.jobs
     for position, row in enumerate(rows.itertuples()):
         colour = PHASE_COLOURS[row.phase]
@@ -122,9 +88,9 @@ def step_time_split(findings: Findings) -> Figure | None:
     if len(parts) < 2:
         return None
     medians = findings.summary.set_index("phase")["step_s"]
-    alone = "allreduce" in medians.index and findings.run.size > 1
+    alone = "allreduce" in medians.index and findings.ranks > 1
     bars = len(parts) + 1 + alone
-    figure, axes = _figure(findings, "Where a step's time goes", height=1.7 + 0.5 * bars)
+    figure, axes = new_figure(findings, "Where a step's time goes", height=1.7 + 0.5 * bars)
     left, labels = 0.0, []
     longest = max(medians.max(), sum(parts.values()))
     for position, (name, part_s) in enumerate(parts.items()):
@@ -132,7 +98,7 @@ def step_time_split(findings: Findings) -> Figure | None:
         _label_bar(axes, max(left, left + part_s), position, part_s, part_s / sum(parts.values()))
         left += part_s
         axes.plot([left, left], [position - 0.3, position + 1.3], color=GREY, linewidth=0.8)
-        labels.append(_part_label(name, part_s, findings.run.size))
+        labels.append(_part_label(name, part_s, findings.ranks))
     axes.barh(len(parts), left, color="#444444", height=0.6)
     _label_bar(axes, left, len(parts), left, None)
     labels.append(f"{_last_phase(parts)}\n(whole step)")
@@ -151,7 +117,7 @@ def step_time_split(findings: Findings) -> Figure | None:
     axes.invert_yaxis()
     axes.set_xlim(min(0.0, left), longest * 1.25)
     axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_formatter(_time_formatter(digits=3))
+    axes.xaxis.set_major_formatter(time_formatter(digits=3))
     axes.set_xlabel("difference between the medians of neighbouring phases")
     return figure
 
@@ -173,7 +139,7 @@ def _label_bar(axes: Axes, end: float, position: int, value_s: float, share: flo
 
 def heat_map(findings: Findings) -> Figure | None:
     """Each rank's step times in the order they were run, relative to the median of their phase."""
-    steps = findings.run.steps
+    steps = findings.steps
     timed = steps[~steps["warmup"].astype(bool)]
     phases = [phase for phase in _drawn_phases(findings) if (timed["phase"] == phase).any()]
     if not phases:
@@ -194,19 +160,19 @@ def heat_map(findings: Findings) -> Figure | None:
             vmax=largest,
         )
         axes.grid(visible=False)
-        above = f"{_subtitle(findings)}\n\n" if phase == phases[0] else ""
+        above = f"{subtitle(findings)}\n\n" if phase == phases[0] else ""
         axes.set_title(above + phase, fontsize=10)
         shown = ranks if len(ranks) <= 8 else [ranks[0], ranks[-1]]
         axes.set_yticks([ranks.index(rank) for rank in shown], [f"rank {rank}" for rank in shown])
     panels[-1].set_xlabel("timed step, in the order they were run")
     figure.colorbar(image, ax=list(panels), label="time ÷ median of the phase", shrink=0.8)
-    _name(figure, "Step time of every rank")
+    name_figure(figure, "Step time of every rank")
     return figure
 
 
 def _drawn_phases(findings: Findings) -> list[str]:
     """With one rank `allreduce` reduces nothing, so that it is in no chart."""
-    return [phase for phase in PHASES if phase != "allreduce" or findings.run.size > 1]
+    return [phase for phase in PHASES if phase != "allreduce" or findings.ranks > 1]
 
 
 def _relative_times(steps: pd.DataFrame) -> Any:
@@ -220,7 +186,7 @@ def distribution(findings: Findings) -> Figure | None:
     jobs = findings.jobs
     if jobs.empty:
         return None
-    figure, axes = _figure(findings, "Distribution of step times", height=4.6)
+    figure, axes = new_figure(findings, "Distribution of step times", height=4.6)
     for phase in _drawn_phases(findings):
         times = jobs.loc[jobs["phase"] == phase, "step_s"]
         if len(times):
@@ -245,32 +211,10 @@ def _last_phase(parts: dict[str, float]) -> str:
     return _phase_label(whole[list(parts)[-1]])
 
 
-def _time_formatter(digits: int) -> FuncFormatter:
-    return FuncFormatter(lambda value_s, _: units.seconds(value_s, digits))
-
-
 def _readable_time_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(_time_formatter(digits=1))
+    axes.xaxis.set_major_formatter(time_formatter(digits=1))
     axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _figure(findings: Findings, name: str, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(9, height), layout="constrained")
-    axes = figure.subplots()
-    _name(figure, name)
-    axes.set_title(_subtitle(findings))
-    return figure, axes
-
-
-def _name(figure: Figure, name: str) -> None:
-    figure.suptitle(name, ha="left", x=0.01, fontweight="bold", fontsize=14)
-
-
-def _subtitle(findings: Findings) -> str:
-    """What was run: no chart of a CPU, of a reduced network or of a broken run goes unmarked."""
-    # matplotlib would read text between dollar signs as a formula.
-    return f"{findings.warning}{printable(title(findings.run))}".replace("$", r"\$")
 
 
 def _phase_label(phase: str) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from distbench import units
-from distbench.analysis.checks import Check
 from distbench.analysis.collect import Run
-from distbench.analysis.summary import Communication, headline_phase
+from distbench.analysis.summary import headline_phase
+from distbench.report.findings import Findings, title
+from distbench.report.scaling_tables import scaling_lines, scaling_markdown, scaling_table
+from distbench.report.text import aligned, markdown, markdown_table, printable
 
 PHASE_COLUMNS = (
     "phase",
@@ -27,37 +27,6 @@ PHASE_COLUMNS = (
 )
 
 SKEW_NOTE = "A job step is as long as its slowest rank; skew is between ranks."
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Everything that a report shows."""
-
-    run: Run
-    summary: pd.DataFrame
-    jobs: pd.DataFrame  # the job steps
-    communication: Communication
-    parts: dict[str, float]
-    checks: Sequence[Check]
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether a headline may be shown."""
-        return not any(check.level == "invalid" for check in self.checks)
-
-    @property
-    def warning(self) -> str:
-        """What stands before a headline or under a chart's title where the checks found something."""
-        if not self.is_valid:
-            return "NOT VALID, see the report's checks: "
-        suspect = any(check.level == "suspect" for check in self.checks)
-        return "SUSPECT, see the report's checks: " if suspect else ""
-
-
-def title(run: Run) -> str:
-    """What was run, on what: 'VGG-D, 224×224, batch 32 per rank, on 8 GPUs'."""
-    count = f"{run.size} {run.device_kind}{'s' if run.size > 1 else ''}"
-    return f"{run.config.network_label}, batch {run.config.batch_size} per rank, on {count}"
 
 
 def phase_rows(summary: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -92,7 +61,7 @@ def scraper_lines(findings: Findings) -> list[str]:
     half = (row["images_per_s_high"] - row["images_per_s_low"]) / 2
     kind = findings.run.device_kind.replace(" ", "")
     return [
-        f"Total img/sec on {findings.run.size} {kind}(s): "
+        f"Total img/sec on {findings.ranks} {kind}(s): "
         f"{units.significant(row['images_per_s'])} +-{_half_width(half)}",
         f"total images/sec: {units.significant(row['images_per_s'])}",
     ]
@@ -113,10 +82,15 @@ def headline(findings: Findings) -> str:
     half = (row["images_per_s_high"] - row["images_per_s_low"]) / 2
     spread = f" ± {units.significant(half, 2)}" if not math.isnan(half) else ""
     return (
-        f"{findings.warning}{units.rate(row['images_per_s'])}{spread} images/s in all, "
+        f"{findings.warning}{units.rate(row['images_per_s'])}{spread} images/s{_of_all(findings)}, "
         f"{units.rate(row['images_per_s_per_rank'])} per rank ({row['phase']}; "
         f"{units.rate(row['images_per_s_of_span'])} images/s over the whole timed span)."
     )
+
+
+def _of_all(findings: Findings) -> str:
+    ranks = findings.ranks
+    return " in all" if ranks == findings.run.size else f" of {ranks} of {findings.run.size} ranks"
 
 
 def _headline_row(findings: Findings) -> Any:
@@ -130,7 +104,7 @@ def communication_lines(findings: Findings) -> list[str]:
     """Exposed and hidden communication and the bandwidths, as sentences; none for what was not run."""
     lines: list[str] = []
     cost = findings.communication
-    if findings.run.size == 1:
+    if findings.ranks == 1:
         return ["Communication: none, one rank reduces nothing."]
     if not math.isnan(cost.exposed_s):
         interval = units.seconds_range(*cost.exposed_interval_s[:2])
@@ -165,7 +139,8 @@ def terminal_report(findings: Findings) -> str:
     rows = [PHASE_COLUMNS, *phase_rows(findings.summary)]
     sections = [
         [title(findings.run), headline(findings)],
-        [*_aligned(rows), SKEW_NOTE],
+        [*scaling_table(findings), *scaling_lines(findings)],
+        [_phases_title(findings), *aligned(rows), SKEW_NOTE],
         communication_lines(findings),
         [f"{check.level}: {check.text}" for check in findings.checks],
         scraper_lines(findings),
@@ -175,17 +150,15 @@ def terminal_report(findings: Findings) -> str:
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        first, *others = (text.ljust(width) for text, width in zip(row, widths))
-        yield "  ".join([first, *(text.strip().rjust(len(text)) for text in others)]).rstrip()
+def _phases_title(findings: Findings) -> str:
+    return f"Phases at {findings.ranks} rank{'s' if findings.ranks > 1 else ''}:"
 
 
 def markdown_report(findings: Findings, charts: Sequence[tuple[str, str]]) -> str:
     """report.md; `charts` are (file name, caption)."""
     run = findings.run
     lines = [f"# {markdown(title(run))}", "", f"**{markdown(headline(findings))}**", ""]
+    lines += scaling_markdown(findings)
     lines += markdown_table(PHASE_COLUMNS, phase_rows(findings.summary))
     lines += ["", "A job step is as long as its slowest rank; the interval of its median rests on "]
     lines[-1] += "the medians of the blocks. Skew is the median difference between ranks. "
@@ -256,38 +229,3 @@ def _network_text(run: Run) -> str:
         f"{network.tensor_count} tensors, {network.forward_macs} forward MACs per image, "
         f"{network.grad_bytes} gradient bytes; head {run.config.head}"
     )
-
-
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table; numbers stand right, the first column left."""
-    lines = [_markdown_row(columns), "|" + "|".join([":--"] + ["--:"] * (len(columns) - 1)) + "|"]
-    return lines + [_markdown_row(row) for row in rows]
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(markdown(cell) for cell in cells) + " |"
-
-
-def markdown(text: str) -> str:
-    """Text that Markdown shows as it is, whatever a host name holds."""
-    return re.sub(r"([\\|<>`*\[\]])", r"\\\1", printable(text))
-
-
-def printable(text: str) -> str:
-    """Without control characters, so that no record can drive a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """A frame as CSV; a cell that a spreadsheet would take for a formula gets an apostrophe."""
-    safe = frame.copy()
-    for name in safe.columns:
-        if not pd.api.types.is_numeric_dtype(safe[name]):
-            safe[name] = safe[name].map(_csv_cell)
-    return str(safe.to_csv(index=False, lineterminator="\n"))
-
-
-def _csv_cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + value
-    return value

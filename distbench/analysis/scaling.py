@@ -1,0 +1,207 @@
+"""The curve: images per second, speed-up and parallel efficiency by the number of ranks.
+
+Weak and strong scaling have one formula each in the literature and the same one here: with X(p) the
+images per second of p ranks and b the baseline's size, speed-up = X(p) ÷ X(b) and efficiency =
+(X(p) ÷ p) ÷ (X(b) ÷ b). With the batch per rank fixed this is T(b) ÷ T(p), with the global batch
+fixed T(b) · b ÷ (T(p) · p), of the job steps T.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from distbench.analysis.collect import Run
+from distbench.analysis.statistics import Interval, median_interval
+from distbench.analysis.summary import (
+    BASELINE,
+    HEADLINE_PHASES,
+    block_medians,
+    communication,
+    measured_groups,
+)
+from distbench.groups import INDEPENDENT, REDUCING, WORLD
+
+NAN = float("nan")
+NO_INTERVAL = Interval(NAN, NAN, 0)
+
+
+class Point(NamedTuple):
+    """One size of the curve: the job steps of all phases of its group."""
+
+    size: int
+    group: str
+    jobs: pd.DataFrame
+
+
+def curve_points(jobs: pd.DataFrame) -> list[Point]:
+    """The sizes that were measured, ascending; size 1 is every rank alone where there are more."""
+    points = [
+        Point(int(group["group_size"].iloc[0]), name, group)
+        for name, group in measured_groups(jobs).items()
+        if name == BASELINE or group["role"].iloc[0] == REDUCING
+    ]
+    return sorted(points, key=lambda point: point.size)
+
+
+def scaling_frame(run: Run, jobs: pd.DataFrame) -> pd.DataFrame | None:
+    """One row per size, ascending; None where no size ran a training phase.
+
+    `jobs` is what `job_steps` made of the run's steps. Intervals rest on the rounds: each round holds
+    every size, so that its own ratio of two sizes is free of the drift between rounds.
+    """
+    points = curve_points(jobs)
+    phase = curve_phase(points)
+    if phase is None:
+        return None
+    measured = [point for point in points if (point.jobs["phase"] == phase).any()]
+    base = measured[0] if len(measured) > 1 or measured[0].size == 1 else None
+    rows = [_row(run, jobs, point, base, phase) for point in measured]
+    return pd.DataFrame(rows)
+
+
+def curve_phase(points: list[Point]) -> str | None:
+    """The headline phase of the largest size: train_step, else forward_backward_allreduce."""
+    measured = set(points[-1].jobs["phase"]) if points else set()
+    return next((phase for phase in HEADLINE_PHASES if phase in measured), None)
+
+
+def _row(
+    run: Run, jobs: pd.DataFrame, point: Point, base: Point | None, phase: str
+) -> dict[str, Any]:
+    own = point.jobs[point.jobs["phase"] == phase]
+    step_s, images = float(own["step_s"].median()), int(own["images"].iloc[0])
+    steps = median_interval(block_medians(own).to_numpy())
+    return {
+        "size": point.size,
+        "nodes": _nodes(run, point),
+        "group": point.group,
+        "phase": phase,
+        "batch_per_rank": images // point.size,
+        "images_per_step": images,
+        "rounds": own["block"].nunique(),
+        "step_s": step_s,
+        "step_s_low": steps.low,
+        "step_s_high": steps.high,
+        "images_per_s": images / step_s,
+        "images_per_s_low": images / steps.high,
+        "images_per_s_high": images / steps.low,
+        **_against_baseline(point, base, phase),
+        **_communication(run, point),
+        **_against_independent(jobs, point, phase),
+    }
+
+
+def _nodes(run: Run, point: Point) -> int:
+    """How many nodes the ranks of a group stand on; a lone rank on one, however many take turns."""
+    if point.size == 1:
+        return 1
+    return int(run.steps.loc[run.steps["group"] == point.group, "host"].nunique())
+
+
+def _against_baseline(point: Point, base: Point | None, phase: str) -> dict[str, Any]:
+    if base is None:
+        speed_up, interval, name, size = NAN, NO_INTERVAL, "none: one size was measured", 0
+    else:
+        speed_up, interval = _throughput_ratio(point.jobs, base.jobs, phase)
+        name, size = baseline_name(base), base.size
+    per_rank = size / point.size if size else NAN
+    return {
+        "baseline": name,
+        "baseline_size": size,
+        "speed_up": speed_up,
+        "speed_up_low": interval.low,
+        "speed_up_high": interval.high,
+        "efficiency": speed_up * per_rank,
+        "efficiency_low": interval.low * per_rank,
+        "efficiency_high": interval.high * per_rank,
+    }
+
+
+def baseline_name(base: Point) -> str:
+    """What a table says of the baseline."""
+    if base.group != BASELINE:
+        return f"size {base.size}" + (" (no communication)" if base.size == 1 else "")
+    ranks = base.jobs["group"].nunique()
+    return f"size 1, no communication: median of {ranks} ranks, each alone on its node"
+
+
+def _throughput_ratio(
+    jobs: pd.DataFrame, base_jobs: pd.DataFrame, phase: str
+) -> tuple[float, Interval]:
+    """Images per second over the baseline's, and the interval of the rounds' own ratios."""
+    own, base = jobs[jobs["phase"] == phase], base_jobs[base_jobs["phase"] == phase]
+    images = float(own["images"].iloc[0]) / float(base["images"].iloc[0])
+    ratio = images * float(base["step_s"].median()) / float(own["step_s"].median())
+    if own is base or jobs is base_jobs:
+        return 1.0, Interval(1.0, 1.0, own["block"].nunique())
+    rounds = (images * block_medians(base) / block_medians(own)).dropna()
+    return ratio, widened(median_interval(rounds.to_numpy()), ratio)
+
+
+def widened(interval: Interval, value: float) -> Interval:
+    """The interval, grown where it must to hold `value`: a ratio of medians, not a median of ratios."""
+    return Interval(min(interval.low, value), max(interval.high, value), interval.samples)
+
+
+def _communication(run: Run, point: Point) -> dict[str, float]:
+    cost = communication(point.jobs)
+    alone = float(point.jobs.loc[point.jobs["phase"] == "allreduce", "step_s"].median())
+    if point.size == 1:
+        return dict.fromkeys(COMMUNICATION_COLUMNS, NAN)
+    algbw = int(run.first_header["grad_bytes"]) / alone
+    values = (
+        cost.exposed_s,
+        cost.exposed_interval_s.low,
+        cost.exposed_interval_s.high,
+        alone,
+        algbw * 2 * (point.size - 1) / point.size,
+    )
+    return dict(zip(COMMUNICATION_COLUMNS, values))
+
+
+COMMUNICATION_COLUMNS = (
+    "exposed_s",
+    "exposed_s_low",
+    "exposed_s_high",
+    "allreduce_s",
+    "busbw_bytes_per_s",
+)
+
+
+def _against_independent(jobs: pd.DataFrame, point: Point, phase: str) -> dict[str, float]:
+    """The second control: all ranks at once without communication, for the world's own row."""
+    control = jobs[(jobs["role"] == INDEPENDENT) & (jobs["phase"] == phase)]
+    if point.group != WORLD or control.empty:
+        return {"independent_step_s": NAN, "efficiency_against_independent": NAN}
+    ratio, _ = _throughput_ratio(point.jobs, control, phase)
+    return {
+        "independent_step_s": float(control["step_s"].median()),
+        "efficiency_against_independent": ratio,
+    }
+
+
+class Device(NamedTuple):
+    """One rank's own baseline: its median images per second while it ran alone."""
+
+    rank: int
+    host: str
+    images_per_s: float
+
+
+def baseline_devices(run: Run, jobs: pd.DataFrame, phase: str) -> list[Device]:
+    """Every rank that ran alone, by rank: the baseline is a distribution over devices."""
+    alone = measured_groups(jobs).get(BASELINE)
+    if alone is None:
+        return []
+    own = alone[alone["phase"] == phase]
+    hosts = run.steps.drop_duplicates("group").set_index("group")[["rank", "host"]]
+    return sorted(
+        Device(
+            int(hosts.loc[group, "rank"]),
+            str(hosts.loc[group, "host"]),
+            float(steps["images"].iloc[0]) / float(steps["step_s"].median()),
+        )
+        for group, steps in own.groupby("group")
+    )

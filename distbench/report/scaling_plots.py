@@ -1,0 +1,248 @@
+"""The charts of the curve: throughput, efficiency and step time by the number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+
+from distbench import units
+from distbench.analysis.scaling import curve_points
+from distbench.analysis.summary import step_parts
+from distbench.report.findings import Findings
+from distbench.report.published import Published
+from distbench.report.style import (
+    GREY,
+    PART_COLOURS,
+    PHASE_COLOURS,
+    Drawn,
+    new_figure,
+    time_formatter,
+)
+
+PUBLISHED_MARKERS = "sD^vP*X<>hHp8d"
+
+
+def scaling_figures(findings: Findings, published: Sequence[Published]) -> dict[str, Drawn]:
+    """The three charts of the curve; none where there is no curve of at least two sizes."""
+    curve = findings.scaling
+    if curve is None or len(curve) < 2:
+        return {}
+    phase = str(curve["phase"].iloc[0])
+    kind = findings.run.config.scaling
+    return {
+        "scaling_throughput": (
+            _throughput(findings, curve, published),
+            f"Throughput by the number of ranks ({kind} scaling, {phase})",
+        ),
+        "scaling_efficiency": (
+            _efficiency(findings, curve, published),
+            f"Parallel efficiency by the number of ranks ({kind} scaling, {phase})",
+        ),
+        "scaling_step_time": (
+            _step_time(findings, curve, published),
+            "Where a step's time goes, by the number of ranks",
+        ),
+    }
+
+
+def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
+    figure, axes = new_figure(findings, f"{_kind(findings)} scaling: throughput", height=5.6)
+    base = curve.iloc[0]
+    per_rank = base["images_per_s"] / base["size"]
+    reach = _sizes(curve, published)
+    axes.plot(
+        reach,
+        [per_rank * size for size in reach],
+        linestyle="--",
+        color=GREY,
+        label=f"ideal, from {base['baseline']}",
+    )
+    _with_interval(axes, curve, "images_per_s", f"measured, {base['phase']}")
+    for row in curve.itertuples():
+        if row.size != row.baseline_size and not np.isnan(row.efficiency):
+            _annotate(axes, row.size, row.images_per_s, units.percent(row.efficiency))
+    _publish(axes, published, "images_per_s")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    _size_axis(axes, reach)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: units.significant(rate, 3)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("images/s of all ranks, logarithmic")
+    axes.margins(y=0.15)
+    _legend(figure)
+    return figure
+
+
+def _efficiency(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
+    figure, axes = new_figure(findings, f"{_kind(findings)} scaling: parallel efficiency", height=5)
+    base = curve.iloc[0]
+    axes.axhline(1.0, linestyle="--", color=GREY, label=f"ideal: 100 % of {base['baseline']}")
+    _with_interval(axes, curve, "efficiency", f"measured, {base['phase']}")
+    for row in curve.itertuples():
+        _annotate(axes, row.size, row.efficiency, units.percent(row.efficiency))
+    _mark_nodes(axes, curve)
+    _publish(axes, published, "efficiency")
+    axes.set_xscale("log", base=2)
+    _size_axis(axes, _sizes(curve, published))
+    top = np.nanmax([1.0, curve["efficiency"].max(), curve["efficiency_high"].max()])
+    axes.set_ylim(0, 1.15 * top)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
+    axes.set_ylabel("parallel efficiency")
+    _legend(figure)
+    return figure
+
+
+def _step_time(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
+    figure, axes = new_figure(findings, "Where a step's time goes, by size", height=5)
+    parts = {
+        point.size: step_parts(point.jobs)
+        for point in curve_points(findings.all_jobs)
+        if point.size in set(curve["size"])
+    }
+    positions = {size: position for position, size in enumerate(parts)}
+    names = [name for name in PART_COLOURS if any(name in of_size for of_size in parts.values())]
+    for name in names:
+        for size, of_size in parts.items():
+            _stack(axes, positions[size], of_size, name)
+    handles = [axes.bar(0, 0, color=PART_COLOURS[name], label=name) for name in names]
+    for size, of_size in parts.items():
+        total = sum(of_size.values())
+        axes.annotate(
+            units.seconds(total, 3),
+            (positions[size], max(_tops(of_size))),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontweight="bold",
+        )
+    handles += _publish_steps(axes, published, positions)
+    axes.set_xticks(list(positions.values()), [str(size) for size in positions])
+    axes.set_xlabel("ranks")
+    axes.grid(axis="x", visible=False)
+    axes.yaxis.set_major_formatter(time_formatter(digits=3))
+    axes.set_ylabel("median job step, by part")
+    axes.margins(y=0.12)
+    _legend(figure)
+    return figure
+
+
+def _stack(axes: Axes, position: int, parts: dict[str, float], name: str) -> None:
+    """One part on top of those below it; a negative one hangs down from there."""
+    if name in parts:
+        below = sum(list(parts.values())[: list(parts).index(name)])
+        axes.bar(position, parts[name], bottom=below, color=PART_COLOURS[name], width=0.6)
+
+
+def _tops(parts: dict[str, float]) -> list[float]:
+    return list(np.cumsum(list(parts.values())))
+
+
+def _with_interval(axes: Axes, curve: pd.DataFrame, column: str, label: str) -> None:
+    """The median of each size with its 95 % interval."""
+    values = curve[column].to_numpy()
+    low, high = curve[f"{column}_low"].to_numpy(), curve[f"{column}_high"].to_numpy()
+    reach = np.nan_to_num(np.array([values - low, high - values])).clip(min=0)
+    axes.errorbar(
+        curve["size"],
+        values,
+        yerr=reach,
+        marker="o",
+        color=PHASE_COLOURS["train_step"],
+        ecolor="black",
+        capsize=4,
+        linewidth=2,
+        label=f"{label} (median, 95 % interval)",
+        zorder=3,
+    )
+
+
+def _annotate(axes: Axes, size: int, value: float, text: str) -> None:
+    if not np.isnan(value):
+        axes.annotate(
+            text, (size, value), xytext=(8, -14), textcoords="offset points", fontweight="bold"
+        )
+
+
+def _mark_nodes(axes: Axes, curve: pd.DataFrame) -> None:
+    """A line between two sizes where the number of nodes grows: the slope may change there."""
+    labelled = False
+    for before, after in zip(curve.itertuples(), list(curve.itertuples())[1:]):
+        if after.nodes > before.nodes:
+            axes.axvline(
+                np.sqrt(before.size * after.size),
+                color=GREY,
+                linestyle=":",
+                label=None if labelled else "more nodes from here on",
+            )
+            axes.annotate(
+                f"{before.nodes} → {after.nodes} nodes",
+                (np.sqrt(before.size * after.size), 0.02),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                fontsize=9,
+                color=GREY,
+            )
+            labelled = True
+
+
+def _publish(axes: Axes, published: Sequence[Published], column: str) -> None:
+    for marker, label in zip(PUBLISHED_MARKERS, dict.fromkeys(point.label for point in published)):
+        points = [point for point in published if point.label == label]
+        values = [getattr(point, column) for point in points]
+        if not np.all(np.isnan(values)):
+            axes.plot(
+                [point.ranks for point in points],
+                values,
+                linestyle="none",
+                marker=marker,
+                color=GREY,
+                markerfacecolor="none",
+                label=f"published, not measured here: {label}",
+            )
+
+
+def _publish_steps(axes: Axes, published: Sequence[Published], positions: dict[int, int]) -> Any:
+    drawn = []
+    for marker, label in zip(PUBLISHED_MARKERS, dict.fromkeys(point.label for point in published)):
+        points = [
+            point
+            for point in published
+            if point.label == label and point.ranks in positions and not np.isnan(point.step_s)
+        ]
+        if points:
+            drawn += axes.plot(
+                [positions[point.ranks] for point in points],
+                [point.step_s for point in points],
+                linestyle="none",
+                marker=marker,
+                color=GREY,
+                markerfacecolor="white",
+                label=f"published, not measured here: {label}",
+            )
+    return drawn
+
+
+def _sizes(curve: pd.DataFrame, published: Sequence[Published]) -> list[int]:
+    return sorted({*map(int, curve["size"]), *(point.ranks for point in published)})
+
+
+def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("ranks")
+
+
+def _legend(figure: Figure) -> None:
+    figure.legend(loc="outside lower center", ncols=1, fontsize=9, frameon=False)
+
+
+def _kind(findings: Findings) -> str:
+    return findings.run.config.scaling.capitalize()

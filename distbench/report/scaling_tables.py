@@ -1,0 +1,150 @@
+"""The scaling table: on a terminal, in report.md, and in the columns of NVIDIA's example READMEs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from distbench import units
+from distbench.report.findings import Findings
+from distbench.report.text import aligned, markdown, markdown_table
+
+SCALING_COLUMNS = (
+    "ranks",
+    "nodes",
+    "batch/rank",
+    "images/s",
+    "95 % interval",
+    "speed-up",
+    "efficiency",
+    "95 % interval",
+    "exposed",
+    "busbw",
+)
+# The columns of NVIDIA's DeepLearningExamples, so that the table can stand beside theirs.
+NVIDIA_COLUMNS = (
+    "GPUs",
+    "Batch size / GPU",
+    "Throughput - {arithmetic}",
+    "Throughput - mixed precision",
+    "Throughput speedup ({arithmetic} to mixed precision)",
+    "{kind} scaling - {arithmetic}",
+    "{kind} scaling - mixed precision",
+)
+
+
+def scaling_rows(findings: Findings) -> list[tuple[str, ...]]:
+    """One row of text per size, under SCALING_COLUMNS."""
+    if findings.scaling is None:
+        return []
+    return [
+        (
+            str(row.size),
+            str(row.nodes),
+            str(row.batch_per_rank),
+            units.rate(row.images_per_s),
+            _range(row.images_per_s_low, row.images_per_s_high, units.rate),
+            f"{units.significant(row.speed_up, 3)} ×",
+            units.percent(row.efficiency),
+            "baseline"
+            if row.size == row.baseline_size
+            else _range(row.efficiency_low, row.efficiency_high, units.percent),
+            units.seconds(row.exposed_s, 3),
+            units.bandwidth(row.busbw_bytes_per_s),
+        )
+        for row in findings.scaling.itertuples()
+    ]
+
+
+def _range(low: float, high: float, text: Any) -> str:
+    return units.NOT_AVAILABLE if math.isnan(low) else f"{text(low)} to {text(high)}"
+
+
+def scaling_table(findings: Findings) -> list[str]:
+    """The scaling table for a terminal; nothing where there is no curve."""
+    if findings.scaling is None:
+        return []
+    title = f"{_kind(findings)} scaling, {_phase(findings)}:"
+    return [title, *aligned([SCALING_COLUMNS, *scaling_rows(findings)])]
+
+
+def scaling_lines(findings: Findings) -> list[str]:
+    """What speed-up and efficiency are measured against, and the controls, as sentences."""
+    if findings.scaling is None:
+        return []
+    first, last = findings.scaling.iloc[0], findings.scaling.iloc[-1]
+    lines = [
+        f"Baseline of every speed-up: {first['baseline']}, "
+        f"{units.rate(first['images_per_s'])} images/s."
+    ]
+    if findings.devices:
+        slowest = min(findings.devices, key=lambda device: device.images_per_s)
+        fastest = max(findings.devices, key=lambda device: device.images_per_s)
+        lines.append(
+            f"Each rank alone: slowest rank {slowest.rank} on {slowest.host} with "
+            f"{units.rate(slowest.images_per_s)} images/s, fastest rank {fastest.rank} on "
+            f"{fastest.host} with {units.rate(fastest.images_per_s)}."
+        )
+    if not math.isnan(last["efficiency_against_independent"]):
+        lines.append(
+            f"Second control, all {last['size']} ranks at once without communication: "
+            f"{units.seconds(last['independent_step_s'])} a step; against it the "
+            f"{last['size']} ranks together reach "
+            f"{units.percent(last['efficiency_against_independent'])}."
+        )
+    return lines
+
+
+def scaling_markdown(findings: Findings) -> list[str]:
+    """The scaling section of report.md; nothing where there is no curve."""
+    if findings.scaling is None:
+        return []
+    return [
+        f"## {_kind(findings)} scaling, {_phase(findings)}",
+        "",
+        *markdown_table(SCALING_COLUMNS, scaling_rows(findings)),
+        "",
+        *(f"- {markdown(line)}" for line in scaling_lines(findings)),
+        "- efficiency = (images/s ÷ ranks) ÷ (the baseline's images/s ÷ its ranks); intervals rest on "
+        "the ratios of the rounds, each of which holds every size.",
+        "",
+        f"## Phases at {findings.ranks} ranks",
+        "",
+    ]
+
+
+def nvidia_table(findings: Findings) -> str:
+    """The curve as a Markdown table for a README; what was not measured is 'n/a'."""
+    words = {"arithmetic": _arithmetic(findings), "kind": _kind(findings)}
+    columns = [column.format(**words) for column in NVIDIA_COLUMNS]
+    if "GPU" not in findings.run.device_kind:
+        columns = [column.replace("GPU", "CPU rank") for column in columns]
+    none = units.NOT_AVAILABLE
+    assert findings.scaling is not None
+    rows = [
+        (
+            str(row.size),
+            str(row.batch_per_rank),
+            f"{units.rate(row.images_per_s)} img/s",
+            none,
+            none,
+            f"{row.speed_up:.2f}",
+            none,
+        )
+        for row in findings.scaling.itertuples()
+    ]
+    return "\n".join([*markdown_table(columns, rows), ""])
+
+
+def _arithmetic(findings: Findings) -> str:
+    allowed = findings.run.manifest.get("tensorflow", {}).get("tensor_float_32_allowed")
+    return "TF32" if allowed and "GPU" in findings.run.device_kind else "FP32"
+
+
+def _kind(findings: Findings) -> str:
+    return findings.run.config.scaling.capitalize()
+
+
+def _phase(findings: Findings) -> str:
+    assert findings.scaling is not None
+    return str(findings.scaling["phase"].iloc[0])
