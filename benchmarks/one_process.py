@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from distbench.worker.network import Network
-from distbench.worker.phases import Phase, PhaseLadder
+from distbench.worker.phases import Phase, PhaseLadder, Reduction
 from distbench.worker.rank import prepare_environment
-
-
-class LoneHorovod:
-    """One rank reduces nothing, so that no Horovod is needed here."""
-
-    def DistributedGradientTape(self, tape: Any) -> Any:
-        return tape
+from distbench.worker.replica import Replica
 
 
 def start(description: str | None, batch_size: int) -> argparse.Namespace:
@@ -24,7 +17,7 @@ def start(description: str | None, batch_size: int) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=batch_size)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    prepare_environment(show_log=False)
+    prepare_environment(show_log=False, is_study=False)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
@@ -34,4 +27,5 @@ def start(description: str | None, batch_size: int) -> argparse.Namespace:
 
 def phases_of(network: Network, *names: str) -> dict[str, Phase]:
     """The phases `names` of a network that shares nothing."""
-    return PhaseLadder(network, LoneHorovod(), ranks=1).build(names)
+    ladder = PhaseLadder(network, None, Replica(network.parameters))
+    return ladder.build(names, Reduction(ranks=1))

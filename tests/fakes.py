@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from distbench.config import PHASES, Config
+from distbench.groups import Group, plan_groups
 from distbench.layout import RunLayout
+from distbench.plan import plan_blocks
 from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, RankWriter, json_document
 from distbench.worker.world import World
 
@@ -46,11 +48,15 @@ class FakeWorld(World):
     def __init__(self, rank: int, size: int, meeting: _Meeting | None = None) -> None:
         self.rank, self.size = rank, size
         self.local_rank, self.local_size = rank, size
+        self.process_sets = {tuple(range(size)): "all ranks"}
         self._meeting = meeting or _Meeting(size)
         self.closed = False
 
     def barrier(self) -> None:
         self._meeting.barrier.wait()
+
+    def rendezvous(self) -> None:
+        self.barrier()
 
     def close(self) -> None:
         self.closed = True
@@ -128,6 +134,7 @@ def block(
         "phase": phase,
         "group": "world",
         "group_size": 2,
+        "role": "reducing",
         "block": index,
         "warmup": warmup,
         "images_per_step": 0 if phase == "allreduce" else 4,
@@ -161,6 +168,75 @@ def write_run(
             writer.append("end", status="ok")
         writer.close()
     return layout
+
+
+def study_config(**changes: Any) -> Config:
+    """A study of 1, 2 and 4 ranks, in six rounds of two steps."""
+    values = {"sizes": (1, 2, 4), "steps": 12, "blocks": 6, "rounds": 6, **changes}
+    return small_config(**values)
+
+
+def write_study(
+    directory: Path,
+    config: Config,
+    nodes: Sequence[int],
+    scale: dict[str, float] | None = None,
+    waiting_cpu_s: float = 0.03,
+    finished: bool = True,
+    header_changes: dict[str, Any] | None = None,
+) -> RunLayout:
+    """A run directory of a study with the times of `study_time_ms`; hosts are 'node-0' and so on.
+
+    `scale` makes all blocks of a role longer. Ranks outside of a group wait a second for each block.
+    """
+    layout = RunLayout(directory)
+    layout.raw.mkdir(parents=True)
+    layout.config.write_bytes(json_document({"run_id": RUN_ID, **config.as_dict()}))
+    plan = plan_blocks(config, plan_groups(config, nodes))
+    for rank, node in enumerate(nodes):
+        writer = RankWriter(layout.raw, RUN_ID, rank)
+        host = {"host": f"node-{node}" if len(set(nodes)) > 1 else "node"}
+        writer.append("header", **header(rank, len(nodes), **{**host, **(header_changes or {})}))
+        writer.append("preflight", groups={})
+        for one in plan:
+            group, place = one.group, {"phase": one.phase, "block": one.block, "warmup": one.warmup}
+            if rank in group.ranks:
+                time_ms = (scale or {}).get(group.role, 1.0) * study_time_ms(one.phase, group, rank)
+                writer.append(
+                    "block",
+                    **block(
+                        one.phase,
+                        one.block,
+                        [time_ms + one.block / 1000] * one.steps,
+                        one.warmup,
+                        group=group.record_name(rank),
+                        group_size=group.size,
+                        role=group.role,
+                        images_per_step=0
+                        if one.phase == "allreduce"
+                        else config.batch_of(group.size),
+                    ),
+                )
+            else:
+                cpu_ns = round(waiting_cpu_s * 1e9)
+                writer.append("wait", group=group.name, wall_ns=10**9, cpu_ns=cpu_ns, **place)
+        if finished:
+            writer.append("final")
+            writer.append("end", status="ok")
+        writer.close()
+    return layout
+
+
+def study_time_ms(phase: str, group: Group, rank: int) -> float:
+    """forward 10, forward_backward 30, train_step 32 where nothing is reduced; rank 1 is 2 % slower.
+
+    A group of p ranks adds 2 p to what it reduces in. The control of all ranks takes as long as one.
+    """
+    own = {"forward": 10.0, "forward_backward": 30.0, "allreduce": 0.0, "train_step": 32.0}
+    time = own.get(phase, 30.0) * (1.02 if rank == 1 else 1.0)
+    if group.reduces and phase not in ("forward", "forward_backward"):
+        return time + 2.0 * len(group.ranks)
+    return time or 0.01  # an allreduce of one rank
 
 
 def config_of(blocks_by_rank: Sequence[Sequence[dict[str, Any]]]) -> Config:

@@ -1,22 +1,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distbench.analysis.checks import Check, check_run
+import pytest
+
+from distbench.analysis.checks import Check
 from distbench.analysis.collect import load_run
-from distbench.analysis.summary import job_steps, summarise
 from distbench.config import Config
-from tests.fakes import block, ladder_blocks, small_config, write_run
+from distbench.report.build import find
+from tests.fakes import block, ladder_blocks, small_config, study_config, write_run, write_study
 
 
-def checks_of(directory: Path) -> list[Check]:
+def checks_of(directory: Path) -> Sequence[Check]:
     run = load_run(directory)
-    return check_run(run, summarise(run.steps, job_steps(run.steps), 10**6))
+    return find(run).checks
 
 
-def texts(checks: list[Check], level: str) -> str:
+def texts(checks: Sequence[Check], level: str) -> str:
     return "\n".join(check.text for check in checks if check.level == level)
 
 
@@ -92,3 +95,45 @@ def test_the_cpu_preset_and_one_rank_are_said(run_directory: Path) -> None:
     assert "measured on CPUs, not GPUs, with the preset 'cpu'" in notes
     assert "one rank: nothing is reduced" in notes
     assert small_config().network_label not in notes
+
+
+def study_checks(directory: Path, cpu_s: float, controller: str, cores: int) -> Sequence[Check]:
+    """Of a study on one node whose waiting ranks used `cpu_s` of every second."""
+    layout = write_study(
+        directory,
+        study_config(),
+        [0, 0, 0, 0],
+        waiting_cpu_s=cpu_s,
+        header_changes={"controller": controller},
+    )
+    ranks = [rank_of_manifest(1, list(range(cores)))] * 4
+    layout.manifest.write_text(json.dumps({"ranks": ranks, "process_sets_registered": 1}))
+    return checks_of(directory)
+
+
+def test_polling_ranks_are_named_where_cores_are_oversubscribed(run_directory: Path) -> None:
+    checks = study_checks(run_directory, 0.95, "mpi", cores=2)
+    suspect = texts(checks, "suspect")
+    assert "waited blocked, at 0.95 cores each" in suspect
+    assert "1 process set(s) beside the world" in suspect
+    assert "node has more ranks than cores" in suspect
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "controller", "cores"),
+    [(0.95, "mpi", 4), (0.03, "mpi", 2), (0.3, "gloo", 2)],
+)
+def test_waiting_is_noted_where_it_costs_nobody(
+    run_directory: Path, cpu_s: float, controller: str, cores: int
+) -> None:
+    checks = study_checks(run_directory, cpu_s, controller, cores)
+    assert f"waited blocked, at {cpu_s:.2f} cores each" in texts(checks, "note")
+    assert "waited blocked" not in texts(checks, "suspect")
+
+
+def test_more_than_ideal_is_suspect(run_directory: Path) -> None:
+    # the ranks alone are slowed down by half, so that two and four together look better than ideal
+    write_study(run_directory, study_config(), [0] * 4, scale={"alone": 1.5})
+    suspect = texts(checks_of(run_directory), "suspect")
+    assert "2 ranks have an efficiency of 13" in suspect
+    assert "more than each rank alone" in suspect

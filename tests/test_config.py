@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distbench import config
-from distbench.config import Config, read_overrides, resolve
+from distbench.config import Config, resolve
 from distbench.errors import UsageError
+from distbench.overrides import read_overrides
 
 
 def resolved(on_gpu: bool = False, environ: dict[str, str] | None = None, **flags: Any) -> Config:
-    return resolve(read_overrides(flags, environ or {}), on_gpu=on_gpu)
+    return resolve(read_overrides(flags, environ or {}), on_gpu=on_gpu, world_size=8)
 
 
 def test_default_on_a_gpu_has_the_seeds_sizes_and_the_papers_head() -> None:
@@ -43,14 +43,6 @@ def test_quick_is_marked_as_not_vgg() -> None:
     assert found.network().parameter_count == 955_098
 
 
-def test_flags_win_over_variables_over_file_over_preset(tmp_path: Path) -> None:
-    path = tmp_path / "run.toml"
-    path.write_text('[run]\npreset = "quick"\nbatch_size = 3\nsteps = 30\nseed = 5\n')
-    environ = {"DISTBENCH_STEPS": "40", "DISTBENCH_SEED": "6", "HOME": "/"}
-    found = resolve(read_overrides({"seed": "7"}, environ, str(path)), on_gpu=True)
-    assert (found.batch_size, found.steps, found.seed, found.image_size) == (3, 40, 7, 32)
-
-
 @pytest.mark.parametrize(
     ("name", "raw", "said"),
     [
@@ -74,6 +66,13 @@ def test_flags_win_over_variables_over_file_over_preset(tmp_path: Path) -> None:
         ("phases", "forward,backward", "it must be a list without repetition of forward"),
         ("phases", "", "it must be a list without repetition of forward"),
         ("preset", "fast", "--preset is 'fast'; it must be one of seed, gpu, cpu, quick"),
+        ("sizes", "1,2,2", "--sizes is '1,2,2'; it must be a list of different numbers of ranks"),
+        ("sizes", "1,,2", "--sizes is '1,,2'; it must be a list of different numbers of ranks"),
+        ("sizes", "0,1", "--sizes is '0,1'; it must be a list of different numbers of ranks"),
+        ("sizes", "", "--sizes is ''; it must be a list of different numbers of ranks"),
+        ("sizes", "all", "--sizes is 'all'; it must be a list of different numbers of ranks"),
+        ("placement", "near", "--placement is 'near'; it must be one of packed, spread"),
+        ("scaling", "medium", "--scaling is 'medium'; it must be one of weak, strong"),
         ("output", "a\nb", "it must be the path of a directory"),
     ],
 )
@@ -82,48 +81,6 @@ def test_a_wrong_value_is_named_with_what_was_wanted(name: str, raw: Any, said: 
         read_overrides({name: raw}, {})
     assert said in caught.value.sentence
     assert caught.value.exit_code == 2
-
-
-def test_the_source_of_a_wrong_value_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "run.toml"
-    path.write_text("[run]\nbatch_size = 1.5\n")
-    with pytest.raises(UsageError, match=r"run\.toml key run\.batch_size is '1\.5'"):
-        read_overrides({}, {}, str(path))
-    with pytest.raises(UsageError, match="DISTBENCH_STEPS is 'many'"):
-        read_overrides({}, {"DISTBENCH_STEPS": "many"})
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[run]\nbatchsize = 1\n", "unknown key run.batchsize"),
-        ("[bench]\n", "unknown key bench"),
-        ("run = 3\n", "must be a table"),
-        ("[run\n", "is not valid TOML"),
-        ("[run]\nseed = true\n", "run.seed"),
-    ],
-)
-def test_a_wrong_file_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "run.toml"
-    path.write_text(text)
-    with pytest.raises(UsageError) as caught:
-        read_overrides({}, {}, str(path))
-    assert said in caught.value.sentence
-    assert str(path) in caught.value.sentence
-
-
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.toml cannot be read \(No such file"):
-        read_overrides({}, {}, str(tmp_path / "none.toml"))
-    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="is not valid TOML"):
-        read_overrides({}, {}, str(tmp_path / "bytes.toml"))
-
-
-def test_a_misspelt_variable_is_refused_but_reserved_ones_are_not() -> None:
-    with pytest.raises(UsageError, match="DISTBENCH_BATCHSIZE, which is no setting"):
-        read_overrides({}, {"DISTBENCH_BATCHSIZE": "1"})
-    assert read_overrides({}, {"DISTBENCH_CACHE_DIR": "/somewhere"}) == {}
 
 
 def test_more_blocks_than_steps_is_refused() -> None:
@@ -152,3 +109,72 @@ def test_config_survives_its_json_form() -> None:
     assert config.from_dict(before.as_dict()) == before
     with pytest.raises(UsageError, match="unknown key 'colour'"):
         config.from_dict({**before.as_dict(), "colour": 1})
+
+
+def test_sizes_are_ascending_and_auto_means_powers_of_two_and_all() -> None:
+    assert resolved(sizes="4,1,2").sizes == (1, 2, 4)
+    assert resolved(sizes="auto").sizes == (1, 2, 4, 8)
+    of_six = resolve({"sizes": "auto"}, on_gpu=True, world_size=6)
+    assert of_six.sizes == (1, 2, 4, 6)
+    assert resolve({"sizes": "auto"}, on_gpu=True, world_size=1).sizes == (1,)
+    assert resolved().sizes == ()
+
+
+def test_a_size_beyond_the_job_is_refused() -> None:
+    with pytest.raises(UsageError, match="--sizes asks for 16 ranks and this job has 8; start it"):
+        resolved(sizes="1,16")
+
+
+def test_a_study_is_divided_into_rounds() -> None:
+    study = resolved(sizes="1,2", preset="quick")
+    assert (study.rounds, study.blocks) == (6, 6)
+    assert resolved(sizes="1,2", on_gpu=True, rounds="9").blocks == 9
+    assert resolved(sizes="1,2", steps="4").blocks == 4
+    assert resolved(blocks="5").rounds == 5
+    with pytest.raises(UsageError, match="--blocks is 5, but a study is divided by --rounds"):
+        resolved(sizes="1,2", blocks="5")
+    with pytest.raises(UsageError, match="--rounds is 5, but --rounds is for --sizes"):
+        resolved(rounds="5")
+    with pytest.raises(UsageError, match="--rounds is 9 and --steps is 8"):
+        resolved(sizes="1,2", steps="8", rounds="9")
+
+
+def test_strong_scaling_divides_one_batch() -> None:
+    strong = resolved(sizes="1,2,4", scaling="strong", global_batch="64")
+    assert [strong.batch_of(size) for size in (1, 2, 4)] == [64, 32, 16]
+    assert strong.batch_size == 16
+    assert strong.batch_label == "global batch 64 (strong scaling)"
+    weak = resolved(sizes="1,2,4", batch_size="16")
+    assert [weak.batch_of(size) for size in (1, 2, 4)] == [16, 16, 16]
+    assert weak.batch_label == "batch 16 per rank"
+
+
+def test_a_plain_run_of_a_global_batch_divides_it_among_all_ranks() -> None:
+    assert resolved(scaling="strong", global_batch="64").batch_of(8) == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            {"sizes": "1,2,3", "scaling": "strong", "global_batch": "16"},
+            "--global-batch 16 cannot be divided among 3 ranks; of up to 8 ranks it can among "
+            "1, 2, 4, 8",
+        ),
+        ({"scaling": "strong", "global_batch": "20"}, "cannot be divided among 8 ranks"),
+        ({"scaling": "strong"}, "divides one batch among the ranks; give --global-batch"),
+        ({"scaling": "strong", "global_batch": "8", "batch_size": "1"}, "and no --batch-size"),
+        ({"global_batch": "8"}, "--global-batch is 8, which is for --scaling strong"),
+    ],
+)
+def test_weak_and_strong_are_not_mixed(flags: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolved(**flags)
+    assert said in caught.value.sentence
+
+
+def test_a_studys_config_survives_its_json_form() -> None:
+    before = resolved(sizes="auto", scaling="strong", global_batch="64", placement="spread")
+    assert config.from_dict(before.as_dict()) == before
+    with pytest.raises(UsageError, match="a run holds the sizes themselves"):
+        config.from_dict({**before.as_dict(), "sizes": "auto"})

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from collections import Counter
-
-from distbench.config import PHASES, Config
-from distbench.worker.measure import PlannedBlock, clock_resolution_ns, plan_blocks, time_block
+from distbench.worker.measure import clock_resolution_ns, time_block
 from tests.fakes import MS, FakeClock
 
 
@@ -72,31 +69,6 @@ def test_one_result_at_a_time_is_kept() -> None:
         after_step=lambda index, duration_ns: counts.append(len(alive)),
     )
     assert counts == [0, 0, 0]
-
-
-def test_the_plan_has_every_phase_once_in_each_round() -> None:
-    config = Config(warmup_steps=3, steps=10, blocks=4)
-    plan = plan_blocks(config)
-    assert [item.warmup for item in plan] == [True] * 5 + [False] * 20
-    for start in range(0, len(plan), 5):
-        assert sorted(item.phase for item in plan[start : start + 5]) == sorted(PHASES)
-    timed: Counter[str] = Counter()
-    for item in plan[5:]:
-        timed[item.phase] += item.steps
-    assert timed == dict.fromkeys(PHASES, 10)
-    assert plan[0].steps == 3
-
-
-def test_the_order_follows_from_the_seed_alone() -> None:
-    assert plan_blocks(Config(seed=1)) == plan_blocks(Config(seed=1, batch_size=2))
-    orders = [tuple(item.phase for item in plan_blocks(Config(seed=seed))) for seed in range(8)]
-    assert len(set(orders)) == 8
-
-
-def test_no_warm_up_is_possible() -> None:
-    assert plan_blocks(Config(warmup_steps=0, steps=1, blocks=1, phases=("forward",))) == [
-        PlannedBlock("forward", 1, 1, warmup=False)
-    ]
 
 
 def test_clock_resolution() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
 from distbench.config import PHASES
-from distbench.worker.phases import LEARNING_RATE, MOMENTUM
+from distbench.worker.phases import LEARNING_RATE, MOMENTUM, PhaseLadder, Reduction
 from tests.tensorflow_fakes import lone_phases
 
 tf = pytest.importorskip("tensorflow")
@@ -29,17 +30,18 @@ def test_images_and_allreduces_of_a_step() -> None:
 
 
 def test_allreduce_carries_what_forward_backward_returns() -> None:
-    network, ladder, _ = lone_phases([])
+    network, replica, _ = lone_phases([])
+    ladder = PhaseLadder(network, None, replica)
     returned = [tf.random.normal(shape) for shape in network.vgg.parameter_shapes]
     ladder.__dict__["_gradient_function"] = lambda keep_prob: returned
-    carried = ladder.build(["allreduce"])["allreduce"].run()
+    carried = ladder.build(["allreduce"], Reduction(ranks=1))["allreduce"].run()
     for left, right in zip(carried, returned):
         np.testing.assert_array_equal(left.numpy(), right.numpy())
 
 
 def test_train_step_is_sgd_with_momentum() -> None:
-    network, ladder, phases = lone_phases(["train_step"])
-    expected = ladder.snapshot()
+    network, replica, phases = lone_phases(["train_step"])
+    expected = replica.snapshot()
     momenta = [np.zeros_like(value) for value in expected]
     for _ in range(3):
         gradients = [gradient.numpy() for gradient in phases["train_step"].run()]
@@ -48,19 +50,6 @@ def test_train_step_is_sgd_with_momentum() -> None:
     assert any(np.abs(step).max() > 0 for step in momenta)
     for parameter, value in zip(network.parameters, expected):
         np.testing.assert_allclose(parameter.numpy(), value, rtol=1e-5, atol=1e-9)
-
-
-def test_restore_puts_weights_and_momenta_back() -> None:
-    network, ladder, phases = lone_phases(["train_step"])
-    before = ladder.snapshot()
-    run_twice = [phases["train_step"].run() for _ in range(2)]
-    assert run_twice
-    changed = [parameter.numpy() for parameter in network.parameters]
-    assert any(not np.array_equal(*pair) for pair in zip(before, changed))
-    ladder.restore(before)
-    for parameter, value in zip(network.parameters, before):
-        np.testing.assert_array_equal(parameter.numpy(), value)
-    assert all(not momentum.numpy().any() for momentum in ladder._momenta)
 
 
 def test_starting_an_allreduce_costs_little_beside_computing() -> None:
@@ -77,3 +66,40 @@ def test_starting_an_allreduce_costs_little_beside_computing() -> None:
         return min(times)
 
     assert fastest_s("allreduce") < fastest_s("forward_backward") / 2
+
+
+def test_each_phase_is_traced_once_for_all_groups() -> None:
+    network, replica, _ = lone_phases([])
+    ladder = PhaseLadder(network, None, replica)
+    first = ladder.build(PHASES, Reduction(ranks=1))
+    again = ladder.build(["forward", "train_step"], Reduction(ranks=1))
+    assert again["train_step"] is first["train_step"]
+    assert again["forward"] is first["forward"]
+
+
+def test_what_a_group_reduces_goes_to_its_process_set() -> None:
+    """Horovod is recorded here; that it does reduce is proven by real ranks."""
+    asked: list[Any] = []
+
+    class Recorder:
+        Average = "average"
+
+        def allreduce(self, tensor: Any, **how: Any) -> Any:
+            asked.append(how)
+            return tensor
+
+        def DistributedGradientTape(self, tape: Any, process_set: Any) -> Any:
+            asked.append(process_set)
+            return tape
+
+    network, replica, _ = lone_phases([])
+    ladder = PhaseLadder(network, Recorder(), replica)
+    two, three = Reduction(2, "set of two"), Reduction(3, "set of three")
+    phases = ladder.build(["forward_backward_allreduce", "train_step"], two)
+    assert asked == ["set of two"] * 2
+    assert phases["train_step"].allreduces_per_step == 32
+    asked.clear()
+    ladder.build(["allreduce"], three)
+    assert {how["process_set"] for how in asked} == {"set of three"}
+    assert {how["op"] for how in asked} == {"average"}
+    assert len({how["name"] for how in asked}) == 32

@@ -11,6 +11,7 @@ import pytest
 from distbench.errors import CorrectnessError, MismatchError
 from distbench.worker import preflight
 from distbench.worker.executed_ops import ALLREDUCE_OP
+from distbench.worker.members import Members
 from distbench.worker.phases import Phase
 from tests.fakes import FakeWorld, on_every_rank
 from tests.tensorflow_fakes import lone_phases
@@ -59,7 +60,7 @@ def exact_allreduce(size: int) -> Callable[[Any], Any]:
 def test_the_mean_of_the_pattern_is_exact_at_any_size(size: int) -> None:
     for rank in (0, size - 1):
         checked = allreduce_phase(exact_allreduce(size))
-        preflight.check_allreduce_mean(checked, SHAPES, FakeWorld(rank, size))
+        preflight.check_allreduce_mean(checked, SHAPES, size, rank)
 
 
 @pytest.mark.parametrize("size", [256, 4096, 16384])
@@ -88,24 +89,24 @@ def spoilt(change: Callable[[list[Any]], list[Any]]) -> Phase:
 )
 def test_a_wrong_mean_is_found(change: Callable[[list[Any]], list[Any]]) -> None:
     with pytest.raises(CorrectnessError):
-        preflight.check_allreduce_mean(spoilt(change), SHAPES, FakeWorld(0, 4))
+        preflight.check_allreduce_mean(spoilt(change), SHAPES, 4, 0)
 
 
 def test_an_allreduce_that_only_returns_its_input_is_found() -> None:
     lazy = allreduce_phase(list)
     with pytest.raises(CorrectnessError, match="off by"):
-        preflight.check_allreduce_mean(lazy, SHAPES, FakeWorld(1, 4))
+        preflight.check_allreduce_mean(lazy, SHAPES, 4, 1)
 
 
 def test_the_inputs_hold_the_gradients_again_afterwards() -> None:
     checked = allreduce_phase(exact_allreduce(2))
-    preflight.check_allreduce_mean(checked, SHAPES, FakeWorld(0, 2))
+    preflight.check_allreduce_mean(checked, SHAPES, 2, 0)
     assert all(bool(tf.reduce_all(one == 1.0)) for one in checked.inputs)
 
 
 def test_a_mean_without_one_rank_is_found_at_odd_sizes() -> None:
     with pytest.raises(CorrectnessError):
-        preflight.check_allreduce_mean(allreduce_phase(exact_allreduce(6)), SHAPES, FakeWorld(0, 7))
+        preflight.check_allreduce_mean(allreduce_phase(exact_allreduce(6)), SHAPES, 7, 0)
 
 
 def test_the_real_phases_pass() -> None:
@@ -163,7 +164,7 @@ def test_wrong_predictions_are_refused() -> None:
 def test_ranks_must_hold_the_same_bits() -> None:
     def body(world: FakeWorld, difference: float) -> str:
         tensor = tf.constant([1.0, 2.0 + difference * world.rank])
-        return preflight.check_same_bits("it", [tensor], world)
+        return preflight.check_same_bits("it", [tensor], Members(world, range(world.size)))
 
     first, second = on_every_rank(2, lambda world: body(world, 0.0))
     assert first == second
@@ -183,21 +184,60 @@ def test_ranks_must_hold_the_same_configuration() -> None:
     assert found[0].exit_code == 3
 
 
+NAMES = ["forward", "forward_backward", "allreduce", "forward_backward_allreduce", "train_step"]
+
+
 def test_a_whole_preflight_on_one_rank() -> None:
-    names = ["forward", "forward_backward", "allreduce", "forward_backward_allreduce", "train_step"]
-    network, _, phases = lone_phases(names)
-    world = FakeWorld(0, 1)
-    found = preflight.prove_phases(phases, network, world, "CPU", counting(0))
-    assert found["executed_allreduces"] == dict.fromkeys(names, 0)
-    assert found["largest_gradient_difference"] < 1e-4
-    final = preflight.prove_after_timing(phases, network, world)
-    assert set(final) == {"parameters_digest", "reduced_gradients_digest"}
+    network, _, phases = lone_phases(NAMES)
+    shapes = network.vgg.parameter_shapes
+    members = Members(FakeWorld(0, 1), [0])
+    for name in ("forward", "forward_backward"):
+        found = preflight.prove_computing(name, phases[name], network, members, "CPU")
+    assert found is not None
+    assert found < 1e-4
+    proof = preflight.prove_phases(phases, NAMES, shapes, members, counting(0))
+    assert proof["executed_allreduces"] == dict.fromkeys(NAMES, 0)
+    assert set(proof["reduced_gradients_digest"]) == {"forward_backward_allreduce", "train_step"}
+    final = preflight.prove_after_timing(phases, NAMES, shapes, members)
+    assert set(final) == {"reduced_gradients_digest"}
+
+
+def test_a_rank_outside_of_the_group_only_has_to_be_there() -> None:
+    network, _, phases = lone_phases(NAMES)
+    shapes = network.vgg.parameter_shapes
+
+    def body(world: FakeWorld) -> Any:
+        members = Members(world, [1])
+        own = phases if world.rank == 1 else {}
+        preflight.prove_computing("forward", own.get("forward"), network, members, "CPU")
+        found = preflight.prove_phases(own, NAMES, shapes, members, counting(0))
+        preflight.prove_parameters(network.parameters, shapes, members)
+        preflight.prove_after_timing(own, NAMES, shapes, members)
+        return found
+
+    outside, inside = on_every_rank(2, body)
+    assert inside["executed_allreduces"] == dict.fromkeys(NAMES, 0)
+    assert outside["executed_allreduces"] == dict.fromkeys(NAMES, None)
+    assert outside["reduced_gradients_digest"] == inside["reduced_gradients_digest"]
+
+
+def test_a_control_that_communicates_is_refused() -> None:
+    network, _, phases = lone_phases(["forward_backward", "train_step"])
+    shapes = network.vgg.parameter_shapes
+    members = Members(FakeWorld(0, 1), [0])
+    names = list(phases)
+    found = preflight.prove_uncoupled(phases, names, shapes, members, counting(0))
+    assert found == {"executed_allreduces": {"train_step": 0}}
+    with pytest.raises(CorrectnessError, match="train_step executed 32 allreduces in a step"):
+        preflight.prove_uncoupled(phases, names, shapes, members, counting(32))
 
 
 def test_weights_that_ran_away_are_found_after_the_timing() -> None:
-    network, _, phases = lone_phases(["forward_backward"])
+    network, _, _ = lone_phases(["forward_backward"])
     network.parameters[3].assign(network.parameters[3] * np.nan)
     with pytest.raises(
         CorrectnessError, match="the network holds a NaN or an infinity in tensor 3"
     ):
-        preflight.prove_after_timing(phases, network, FakeWorld(0, 1))
+        preflight.prove_parameters(
+            network.parameters, network.vgg.parameter_shapes, Members(FakeWorld(0, 1), [0])
+        )

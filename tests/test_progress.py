@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 
-from distbench.worker.measure import PlannedBlock
+from distbench.groups import Group
+from distbench.plan import PlannedBlock
 from distbench.worker.progress import Progress
 from tests.fakes import MS, FakeClock
 
-PLAN = [PlannedBlock("forward", 0, 5, warmup=True), PlannedBlock("forward", 1, 20, warmup=False)]
+ALL = Group("world", (0, 1))
+PLAN = [
+    PlannedBlock("forward", ALL, 0, 5, warmup=True),
+    PlannedBlock("forward", ALL, 1, 20, warmup=False),
+]
 
 
 class Terminal(io.StringIO):
@@ -54,7 +59,7 @@ def test_one_line_that_updates_five_times_a_second_on_a_terminal() -> None:
     shown = stream.getvalue()
     assert shown.count("\r") == 2
     assert "\n" not in shown
-    assert "step 2 of 25, forward (warm-up)" in shown
+    assert "step 2 of 25, forward, warm-up, latest step 1.000 ms" in shown
     assert "step 4 of 25" in shown
 
 
@@ -63,3 +68,12 @@ def test_a_message_stays_and_clears_the_line() -> None:
     progress = Progress(stream, FakeClock(), PLAN)
     progress.say("checking")
     assert stream.getvalue() == "\r\x1b[Kdistbench: checking\n"
+
+
+def test_blocks_of_other_ranks_count_too() -> None:
+    stream = io.StringIO()
+    others = PlannedBlock("train_step", Group("size-2", (2, 3)), 4, 20, warmup=False)
+    progress = Progress(stream, FakeClock(), [PLAN[0], others])
+    progress.waited(others)
+    progress.block_done()
+    assert stream.getvalue() == "distbench: step 20 of 25, train_step of size-2, block 4\n"

@@ -10,26 +10,32 @@ from typing import Any
 
 import pytest
 
-from distbench.errors import CorrectnessError, RankFailedError
+from distbench.errors import CorrectnessError, RankFailedError, UsageError
+from distbench.groups import plan_groups
+from distbench.launchers import LaunchedAs
 from distbench.records import RankWriter, read_rank_file
 from distbench.worker import rank, run_directory
 from distbench.worker.device import Device
+from distbench.worker.session import Session
 from distbench.worker.telemetry import NoTelemetry
 from tests.fakes import RUN_ID, FakeWorld, header, small_config
 
 
-def a_rank(tmp_path: Path) -> rank.Rank:
+def a_session(tmp_path: Path) -> Session:
     world = FakeWorld(0, 1)
     config = small_config(output=str(tmp_path / "run"))
     run = run_directory.create(world, config, RUN_ID)
     writer = RankWriter(run.layout.raw, RUN_ID, 0)
     writer.append("header", **header(0, 1))
     device = Device("CPU", "a processor", "", 1, "given")
-    return rank.Rank(world, SimpleNamespace(), config, device, NoTelemetry(), run, writer, None)
+    groups = plan_groups(config, [0])
+    return Session(
+        world, SimpleNamespace(), config, groups, device, NoTelemetry(), run, writer, None
+    )
 
 
 def failing(error: Exception) -> Any:
-    def measure(one: rank.Rank) -> None:
+    def measure(one: Session) -> None:
         raise error
 
     return measure
@@ -38,8 +44,8 @@ def failing(error: Exception) -> Any:
 def test_a_bug_becomes_a_named_failure_with_its_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = a_rank(tmp_path)
-    monkeypatch.setattr(rank, "_measure", failing(ZeroDivisionError("by zero\nmore")))
+    one = a_session(tmp_path)
+    monkeypatch.setattr(rank, "measure", failing(ZeroDivisionError("by zero\nmore")))
     with pytest.raises(RankFailedError, match="rank 0 failed with ZeroDivisionError: by zero;"):
         rank._live(one)
     found = read_rank_file(one.writer.path, RUN_ID)
@@ -53,10 +59,10 @@ def test_a_bug_becomes_a_named_failure_with_its_traceback(
 def test_what_every_rank_found_is_gathered_before_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = a_rank(tmp_path)
+    one = a_session(tmp_path)
     error = CorrectnessError("the weights ran away")
     error.on_every_rank = True
-    monkeypatch.setattr(rank, "_measure", failing(error))
+    monkeypatch.setattr(rank, "measure", failing(error))
     with pytest.raises(CorrectnessError):
         rank._live(one)
     status = json.loads(one.run.layout.status.read_text())
@@ -68,8 +74,8 @@ def test_what_every_rank_found_is_gathered_before_the_end(
 def test_a_whole_life_ends_with_the_end_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = a_rank(tmp_path)
-    monkeypatch.setattr(rank, "_measure", lambda _: None)
+    one = a_session(tmp_path)
+    monkeypatch.setattr(rank, "measure", lambda _: None)
     rank._live(one)
     assert read_rank_file(one.writer.path, RUN_ID).end is not None
     status = json.loads(one.run.layout.status.read_text())
@@ -78,12 +84,46 @@ def test_a_whole_life_ends_with_the_end_line(
 
 def test_tensorflow_is_silenced_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    rank.prepare_environment(show_log=True)
+    rank.prepare_environment(show_log=True, is_study=False)
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
-    rank.prepare_environment(show_log=False)
+    rank.prepare_environment(show_log=False, is_study=False)
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_a_study_asks_horovod_for_no_stall_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOROVOD_STALL_CHECK_DISABLE", raising=False)
+    rank.prepare_environment(show_log=False, is_study=False)
+    assert "HOROVOD_STALL_CHECK_DISABLE" not in os.environ
+    monkeypatch.setenv("HOROVOD_STALL_CHECK_DISABLE", "0")  # the user's own word counts
+    rank.prepare_environment(show_log=False, is_study=True)
+    assert os.environ["HOROVOD_STALL_CHECK_DISABLE"] == "0"
+    monkeypatch.delenv("HOROVOD_STALL_CHECK_DISABLE")
+    rank.prepare_environment(show_log=False, is_study=True)
+    assert os.environ["HOROVOD_STALL_CHECK_DISABLE"] == "1"
+
+
+def test_the_sets_of_a_study_are_known_before_horovod_starts() -> None:
+    launched = LaunchedAs("horovodrun over Gloo", 3, 8, 3, 4)
+    overrides = {"sizes": (1, 2, 4, 8)}
+    assert rank._sets_to_register({}, launched) == []
+    assert rank._sets_to_register(overrides, launched) == [(0, 1, 2, 3), (0, 1)]
+    spread = {**overrides, "placement": "spread"}
+    assert rank._sets_to_register(spread, launched) == [(0, 1, 4, 5), (0, 4)]
+
+
+def test_ranks_numbered_across_the_nodes_are_refused_in_a_study() -> None:
+    world = FakeWorld(0, 4)
+    world.process_sets = {(0, 1): "registered", (0, 1, 2, 3): "all"}
+    config = small_config(sizes=(2, 4))
+    assert [group.name for group in rank._groups(world, config, ["a", "a", "b", "b"])] == [
+        "world",
+        "size-2",
+        "independent",
+    ]
+    with pytest.raises(UsageError, match="numbered node by node"):
+        rank._groups(world, config, ["a", "b", "a", "b"])
 
 
 def test_run_ids_are_unique_and_readable() -> None:

@@ -125,7 +125,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     writer.append("header", **header(0, 1, schema_version=99))
     found = records.read_rank_file(writer.path, RUN_ID)
     assert found.header is None
-    assert "version 99, this distbench reads 'distbench.raw' version 1" in found.problems[0]
+    assert "version 99, this distbench reads 'distbench.raw' version 2" in found.problems[0]
 
 
 def test_a_file_is_never_overwritten(tmp_path: Path) -> None:

@@ -2,13 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-import pytest
-
 from distbench.analysis.collect import load_run
 from distbench.report import tables
 from distbench.report.build import find
-from distbench.report.tables import Findings
+from distbench.report.findings import Findings
 from tests.fakes import ladder_blocks, write_run
 
 HOSTILE = "<script>|`x`\x1b[2J$\\frac$"
@@ -63,12 +60,6 @@ def test_hostile_names_stay_text(run_directory: Path) -> None:
     assert "<script>" not in markdown.replace("\\<script\\>", "")
     assert "\x1b" not in markdown
     assert "\x1b" not in tables.terminal_report(hostile)
-
-
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx"])
-def test_csv_cells_are_no_formulas(cell: str) -> None:
-    text = tables.csv_text(pd.DataFrame({"host": [cell], "value": [-1.5]}))
-    assert text == f"host,value\n'{cell},-1.5\n"
 
 
 def test_phases_without_a_headline(run_directory: Path) -> None:

@@ -68,12 +68,12 @@ def test_fewer_ranks_than_were_started_is_refused() -> None:
 
 
 def test_a_horovod_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def init() -> None:
+    def init(process_sets: list[Any]) -> None:
         raise ValueError("no controller")
 
     monkeypatch.setenv("OMPI_MCA_ess_singleton_isolated", "1")
     with pytest.raises(MissingPartError, match=r"Horovod cannot start \(no controller\)"):
-        world.open_world(SimpleNamespace(init=init))
+        world.open_world(SimpleNamespace(init=init), ALONE)
 
 
 @pytest.mark.parametrize("problem", [ImportError, OSError, RuntimeError])

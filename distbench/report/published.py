@@ -11,7 +11,7 @@ from typing import NamedTuple
 class Published(NamedTuple):
     """One published point; NaN where the source does not give a number."""
 
-    label: str  # who, when, on what
+    label: str  # who and when; the file says on what
     ranks: int
     images_per_s: float
     efficiency: float
@@ -23,7 +23,7 @@ def published_points() -> list[Published]:
     text = files("distbench.report").joinpath("published_vgg16.csv").read_text()
     return [
         Published(
-            label=f"{row['source']} {row['date']}: {row['network']}, {row['reduction']}",
+            label=f"{row['source']}, {row['date']}",
             ranks=int(row["gpus"]),
             images_per_s=_number(row["images_per_s"]),
             efficiency=_number(row["efficiency"]),

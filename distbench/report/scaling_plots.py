@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from distbench import units
 from distbench.analysis.scaling import curve_points
@@ -25,7 +24,8 @@ from distbench.report.style import (
     time_formatter,
 )
 
-PUBLISHED_MARKERS = "sD^vP*X<>hHp8d"
+PUBLISHED_MARKERS = "sD^vPX"
+LEGEND_LINE_INCHES = 0.21
 
 
 def scaling_figures(findings: Findings, published: Sequence[Published]) -> dict[str, Drawn]:
@@ -52,10 +52,11 @@ def scaling_figures(findings: Findings, published: Sequence[Published]) -> dict[
 
 
 def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
-    figure, axes = new_figure(findings, f"{_kind(findings)} scaling: throughput", height=5.6)
+    figure, axes = new_figure(findings, f"{_kind(findings)} scaling: throughput", height=4.8)
     base = curve.iloc[0]
     per_rank = base["images_per_s"] / base["size"]
     reach = _sizes(curve, published)
+    _with_interval(axes, curve, "images_per_s", f"measured, {base['phase']}")
     axes.plot(
         reach,
         [per_rank * size for size in reach],
@@ -63,27 +64,29 @@ def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
         color=GREY,
         label=f"ideal, from {base['baseline']}",
     )
-    _with_interval(axes, curve, "images_per_s", f"measured, {base['phase']}")
     for row in curve.itertuples():
         if row.size != row.baseline_size and not np.isnan(row.efficiency):
-            _annotate(axes, row.size, row.images_per_s, units.percent(row.efficiency))
+            _annotate(axes, row.size, row.images_per_s, units.percent(row.efficiency), below=True)
     _publish(axes, published, "images_per_s")
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
     _size_axis(axes, reach)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: units.significant(rate, 3)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel("images/s of all ranks, logarithmic")
     axes.margins(y=0.15)
-    _legend(figure)
+    _legend(figure, axes)
     return figure
 
 
 def _efficiency(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
-    figure, axes = new_figure(findings, f"{_kind(findings)} scaling: parallel efficiency", height=5)
+    figure, axes = new_figure(
+        findings, f"{_kind(findings)} scaling: parallel efficiency", height=4.3
+    )
     base = curve.iloc[0]
-    axes.axhline(1.0, linestyle="--", color=GREY, label=f"ideal: 100 % of {base['baseline']}")
     _with_interval(axes, curve, "efficiency", f"measured, {base['phase']}")
+    axes.axhline(1.0, linestyle="--", color=GREY, label=f"ideal: 100 % of {base['baseline']}")
     for row in curve.itertuples():
         _annotate(axes, row.size, row.efficiency, units.percent(row.efficiency))
     _mark_nodes(axes, curve)
@@ -94,12 +97,12 @@ def _efficiency(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
     axes.set_ylim(0, 1.15 * top)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
     axes.set_ylabel("parallel efficiency")
-    _legend(figure)
+    _legend(figure, axes)
     return figure
 
 
 def _step_time(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
-    figure, axes = new_figure(findings, "Where a step's time goes, by size", height=5)
+    figure, axes = new_figure(findings, "Where a step's time goes, by size", height=4.3)
     parts = {
         point.size: step_parts(point.jobs)
         for point in curve_points(findings.all_jobs)
@@ -110,7 +113,8 @@ def _step_time(findings: Findings, curve: pd.DataFrame, published: Sequence[Publ
     for name in names:
         for size, of_size in parts.items():
             _stack(axes, positions[size], of_size, name)
-    handles = [axes.bar(0, 0, color=PART_COLOURS[name], label=name) for name in names]
+    for name in names:
+        axes.bar(0, 0, color=PART_COLOURS[name], label=name)
     for size, of_size in parts.items():
         total = sum(of_size.values())
         axes.annotate(
@@ -121,14 +125,14 @@ def _step_time(findings: Findings, curve: pd.DataFrame, published: Sequence[Publ
             ha="center",
             fontweight="bold",
         )
-    handles += _publish_steps(axes, published, positions)
+    _publish_steps(axes, published, positions)
     axes.set_xticks(list(positions.values()), [str(size) for size in positions])
     axes.set_xlabel("ranks")
     axes.grid(axis="x", visible=False)
     axes.yaxis.set_major_formatter(time_formatter(digits=3))
     axes.set_ylabel("median job step, by part")
     axes.margins(y=0.12)
-    _legend(figure)
+    _legend(figure, axes)
     return figure
 
 
@@ -162,10 +166,11 @@ def _with_interval(axes: Axes, curve: pd.DataFrame, column: str, label: str) -> 
     )
 
 
-def _annotate(axes: Axes, size: int, value: float, text: str) -> None:
+def _annotate(axes: Axes, size: int, value: float, text: str, below: bool = False) -> None:
     if not np.isnan(value):
+        offset = (6, -16) if below else (6, 8)
         axes.annotate(
-            text, (size, value), xytext=(8, -14), textcoords="offset points", fontweight="bold"
+            text, (size, value), xytext=offset, textcoords="offset points", fontweight="bold"
         )
 
 
@@ -208,8 +213,7 @@ def _publish(axes: Axes, published: Sequence[Published], column: str) -> None:
             )
 
 
-def _publish_steps(axes: Axes, published: Sequence[Published], positions: dict[int, int]) -> Any:
-    drawn = []
+def _publish_steps(axes: Axes, published: Sequence[Published], positions: dict[int, int]) -> None:
     for marker, label in zip(PUBLISHED_MARKERS, dict.fromkeys(point.label for point in published)):
         points = [
             point
@@ -217,7 +221,7 @@ def _publish_steps(axes: Axes, published: Sequence[Published], positions: dict[i
             if point.label == label and point.ranks in positions and not np.isnan(point.step_s)
         ]
         if points:
-            drawn += axes.plot(
+            axes.plot(
                 [positions[point.ranks] for point in points],
                 [point.step_s for point in points],
                 linestyle="none",
@@ -226,7 +230,6 @@ def _publish_steps(axes: Axes, published: Sequence[Published], positions: dict[i
                 markerfacecolor="white",
                 label=f"published, not measured here: {label}",
             )
-    return drawn
 
 
 def _sizes(curve: pd.DataFrame, published: Sequence[Published]) -> list[int]:
@@ -240,8 +243,22 @@ def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xlabel("ranks")
 
 
-def _legend(figure: Figure) -> None:
-    figure.legend(loc="outside lower center", ncols=1, fontsize=9, frameon=False)
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Below the chart, which grows by its lines; what was measured comes first, then the others."""
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda index: _legend_place(labels[index]))
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE_INCHES * len(labels))
+    figure.legend(
+        [handles[index] for index in order],
+        [labels[index] for index in order],
+        loc="outside lower left",
+        fontsize=9,
+        frameon=False,
+    )
+
+
+def _legend_place(label: str) -> int:
+    return 0 if label.startswith("measured") else 2 if label.startswith("published") else 1
 
 
 def _kind(findings: Findings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,7 @@ PART_COLOURS = {
     "optimizer": PHASE_COLOURS["train_step"],
 }
 GREY = "#6b6b6b"
+SUBTITLE_CHARACTERS = 95  # as many as a line has room for
 Drawn = tuple[Figure, str]  # a chart and its caption
 STYLE: Any = {
     "font.size": 11,
@@ -86,4 +88,5 @@ def name_figure(figure: Figure, name: str) -> None:
 def subtitle(findings: Findings) -> str:
     """What was run: no chart of a CPU, of a reduced network or of a broken run goes unmarked."""
     # matplotlib would read text between dollar signs as a formula.
-    return f"{findings.warning}{printable(title(findings.run))}".replace("$", r"\$")
+    text = f"{findings.warning}{printable(title(findings.run))}".replace("$", r"\$")
+    return textwrap.fill(text, SUBTITLE_CHARACTERS)

@@ -177,11 +177,15 @@ def _run_block(session: Session, phase: Phase | None, block: PlannedBlock) -> No
 
     All ranks meet before and after, so that nobody writes or restores while others are timed.
     """
-    record = _timed(session, phase, block) if phase is not None else _waited(session)
+    if phase is not None:
+        kind, record = "block", _timed(session, phase, block)
+        group = block.group.record_name(session.world.rank)
+    else:
+        kind, record, group = "wait", _waited(session), block.group.name
     session.writer.append(
-        "block" if phase is not None else "wait",
+        kind,
         phase=block.phase,
-        group=block.group.record_name(session.world.rank),
+        group=group,
         block=block.block,
         warmup=block.warmup,
         **record,

@@ -3,18 +3,18 @@
 import sys
 
 from distbench import cli
-from distbench.worker import rank
+from distbench.worker import session
 
-run_block = rank._run_block
+run_block = session._run_block
 blocks_run = []
 
 
-def failing(one: rank.Rank, phase: object, block: object) -> None:
+def failing(one: session.Session, phase: object, block: object) -> None:
     blocks_run.append(block)
     if one.world.rank == 1 and len(blocks_run) == 9:
         raise ZeroDivisionError("by the test")
     run_block(one, phase, block)  # type: ignore[arg-type]
 
 
-rank._run_block = failing  # type: ignore[assignment]
+session._run_block = failing  # type: ignore[assignment]
 sys.exit(cli.main(sys.argv[1:]))

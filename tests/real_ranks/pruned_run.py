@@ -6,7 +6,7 @@ from distbench import cli
 from distbench.worker.phases import PhaseLadder
 
 
-def loss_only(ladder: PhaseLadder, keep_prob: object) -> object:
+def loss_only(ladder: PhaseLadder, keep_prob: object, reduction: object) -> object:
     import tensorflow as tf
 
     with tf.GradientTape() as tape:

@@ -1,24 +1,28 @@
 """One rank that shows preflight an honest step, and one that returns only its loss."""
 
 import dataclasses
+import os
 
-from distbench.config import read_overrides, resolve
+from distbench.config import resolve
 from distbench.errors import CorrectnessError
+from distbench.launchers import launched_as
+from distbench.overrides import read_overrides
 from distbench.worker import preflight
 from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.network import Network
-from distbench.worker.phases import PhaseLadder
+from distbench.worker.phases import PhaseLadder, Reduction
+from distbench.worker.replica import Replica
 from distbench.worker.world import import_horovod, open_world
 
 hvd = import_horovod()
 import tensorflow as tf  # noqa: E402
 
-world = open_world(hvd)
-config = resolve(read_overrides({"preset": "quick"}, {}), on_gpu=False)
+world = open_world(hvd, launched_as(os.environ))
+config = resolve(read_overrides({"preset": "quick"}, {}), on_gpu=False, world_size=world.size)
 network = Network(config.network(), 2, seed=0, rank=world.rank)
-phase = PhaseLadder(network, hvd, world.size).build(["forward_backward_allreduce"])[
-    "forward_backward_allreduce"
-]
+name = "forward_backward_allreduce"
+ladder = PhaseLadder(network, hvd, Replica(network.parameters))
+phase = ladder.build([name], Reduction(world.size, hvd.global_process_set))[name]
 executed = preflight.check_executed_allreduces(phase, count_executed_ops)
 print(f"honest: executed {executed}", flush=True)
 

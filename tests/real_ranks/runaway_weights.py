@@ -3,11 +3,11 @@
 import sys
 
 from distbench import cli
-from distbench.worker import rank
+from distbench.worker import session
 from distbench.worker.network import Network
 
 networks: list[Network] = []
-run_block = rank._run_block
+run_block = session._run_block
 
 
 class Remembered(Network):
@@ -16,7 +16,7 @@ class Remembered(Network):
         networks.append(self)
 
 
-def spoil(one: rank.Rank, phase: object, block: object) -> None:
+def spoil(one: session.Session, phase: object, block: object) -> None:
     run_block(one, phase, block)  # type: ignore[arg-type]
     last = one.config.blocks
     if block.phase == "train_step" and block.block == last:  # type: ignore[attr-defined]
@@ -24,6 +24,6 @@ def spoil(one: rank.Rank, phase: object, block: object) -> None:
         first.assign(first * float("nan"))
 
 
-rank.Network = Remembered  # type: ignore[misc]
-rank._run_block = spoil  # type: ignore[assignment]
+session.Network = Remembered  # type: ignore[misc]
+session._run_block = spoil  # type: ignore[assignment]
 sys.exit(cli.main(sys.argv[1:]))

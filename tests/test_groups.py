@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+
+from distbench.config import Config
+from distbench.errors import UsageError
+from distbench.groups import (
+    Group,
+    check_placement,
+    nodes_by_launcher,
+    nodes_of,
+    place,
+    plan_groups,
+    registered_sets,
+)
+from distbench.launchers import LaunchedAs
+
+TWO_NODES = [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def launched(rank: int, size: int, local_rank: int | None, local_size: int | None) -> LaunchedAs:
+    return LaunchedAs("a launcher", rank, size, local_rank, local_size)
+
+
+@pytest.mark.parametrize(
+    ("size", "packed", "spread"),
+    [
+        (2, (0, 1), (0, 4)),
+        (3, (0, 1, 2), (0, 1, 4)),
+        (5, (0, 1, 2, 3, 4), (0, 1, 2, 4, 5)),
+        (8, tuple(range(8)), tuple(range(8))),
+    ],
+)
+def test_where_the_ranks_of_a_group_stand(
+    size: int, packed: tuple[int, ...], spread: tuple[int, ...]
+) -> None:
+    assert place(size, TWO_NODES, "packed") == packed
+    assert place(size, TWO_NODES, "spread") == spread
+
+
+def test_uneven_nodes_are_filled_as_far_as_they_go() -> None:
+    nodes = [0, 0, 0, 1]
+    assert place(3, nodes, "packed") == (0, 1, 2)
+    assert place(3, nodes, "spread") == (0, 1, 3)
+    assert place(4, nodes, "spread") == (0, 1, 2, 3)
+
+
+def test_a_plain_run_has_one_group() -> None:
+    assert plan_groups(Config(), TWO_NODES) == (Group("world", tuple(range(8))),)
+
+
+def test_the_groups_of_a_study() -> None:
+    groups = plan_groups(Config(sizes=(1, 2, 8)), TWO_NODES)
+    assert [(group.name, group.ranks, group.role) for group in groups] == [
+        ("world", tuple(range(8)), "reducing"),
+        ("size-2", (0, 1), "reducing"),
+        ("alone-turn-0", (0, 4), "alone"),
+        ("alone-turn-1", (1, 5), "alone"),
+        ("alone-turn-2", (2, 6), "alone"),
+        ("alone-turn-3", (3, 7), "alone"),
+        ("independent", tuple(range(8)), "independent"),
+    ]
+    assert [group.size for group in groups] == [8, 2, 1, 1, 1, 1, 8]
+    assert [group.reduces for group in groups] == [True, True, *[False] * 5]
+    assert groups[2].record_name(4) == "alone-00004"
+    assert groups[1].record_name(1) == "size-2"
+
+
+def test_a_study_of_one_rank_is_that_rank() -> None:
+    assert plan_groups(Config(sizes=(1,)), [0]) == (Group("world", (0,)),)
+
+
+def test_at_most_eight_ranks_of_a_node_run_alone() -> None:
+    groups = plan_groups(Config(sizes=(1,)), [0] * 12 + [1] * 2)
+    turns = [group.ranks for group in groups if group.role == "alone"]
+    assert turns == [(0, 12), (1, 13), (2,), (3,), (4,), (5,), (6,), (7,)]
+
+
+def test_only_what_is_needed_is_registered() -> None:
+    groups = plan_groups(Config(sizes=(1, 2, 4, 8)), TWO_NODES)
+    assert registered_sets(groups, 8) == [(0, 1, 2, 3), (0, 1)]
+
+
+def test_nodes_are_numbered_by_their_first_rank() -> None:
+    assert nodes_of(["b", "b", "a", "c", "a"]) == [0, 0, 1, 2, 1]
+
+
+def test_what_the_launcher_lets_expect() -> None:
+    assert nodes_by_launcher(launched(5, 8, 1, 4), "spread") == TWO_NODES
+    assert nodes_by_launcher(launched(5, 8, None, None), "packed") == [0] * 8
+    assert nodes_by_launcher(launched(4, 6, 0, 2), "packed") == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("of_rank", "placement", "said"),
+    [
+        # mpirun --map-by node
+        (launched(1, 4, 0, 2), "packed", "rank 1 is not on the node that its number lets expect"),
+        (launched(5, 8, None, None), "spread", "a launcher does not tell"),
+        (launched(0, 6, 0, 4), "spread", "as many ranks on every node; here 4 of 6 ranks are on"),
+    ],
+)
+def test_a_launch_that_cannot_be_placed_is_refused(
+    of_rank: LaunchedAs, placement: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        nodes_by_launcher(of_rank, placement)
+
+
+def test_the_true_nodes_must_be_the_expected_ones() -> None:
+    groups = plan_groups(Config(sizes=(2, 4), placement="spread"), [0, 0, 1, 1])
+    check_placement(groups, [(0, 2), (0, 1, 2, 3)], 4)
+    with pytest.raises(UsageError, match=r"mpirun --map-by slot, srun --distribution=block"):
+        check_placement(groups, [(0, 1), (0, 1, 2, 3)], 4)

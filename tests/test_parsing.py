@@ -1,0 +1,36 @@
+"""Wrong values are refused in test_config, each with its sentence; here is what is taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from distbench import parsing
+
+
+@pytest.mark.parametrize(
+    ("parse", "raw", "value"),
+    [
+        (parsing.whole_number(0), "0", 0),
+        (parsing.whole_number(1), 7, 7),
+        (parsing.one_of("a", "b"), "b", "b"),
+        (parsing.image_size, "64", 64),
+        (parsing.width_multiplier, "0.25", 0.25),
+        (parsing.names_of("a", "b", "c"), "c,a", ("a", "c")),
+        (parsing.names_of("a", "b", "c"), ["b"], ("b",)),
+        (parsing.sizes, "8,1,2", (1, 2, 8)),
+        (parsing.sizes, [4, 2], (2, 4)),
+        (parsing.sizes, [], ()),
+        (parsing.sizes, "auto", "auto"),
+        (parsing.switch, "yes", True),
+        (parsing.switch, False, False),
+        (parsing.path, "results/a run", "results/a run"),
+    ],
+)
+def test_what_is_taken(parse: parsing.Parser, raw: object, value: object) -> None:
+    assert parse(raw) == value
+
+
+@pytest.mark.parametrize("raw", [True, 1.0, "1.5", "-1", None])
+def test_a_whole_number_is_one(raw: object) -> None:
+    with pytest.raises(ValueError, match="a whole number of at least 0"):
+        parsing.whole_number(0)(raw)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from distbench.analysis import scaling
+from distbench.analysis.collect import Run, load_run
+from distbench.analysis.statistics import Interval
+from distbench.analysis.summary import job_steps
+from distbench.config import Config
+from tests.fakes import ladder_blocks, study_config, write_run, write_study
+
+TWO_NODES = [0, 0, 1, 1]
+# The median over six rounds of two steps, whose round b is longer by b µs. Alone, three ranks of four
+# take 32 ms and one 2 % more: of 48 steps the 24th and the 25th are 32.004 and 32.005 ms.
+ALONE_MS, TWO_MS, FOUR_MS = 32.0045, 36.6435, 40.6435
+
+
+def curve(directory: Path, config: Config, nodes: list[int], **changes: Any) -> pd.DataFrame:
+    write_study(directory, config, nodes, **changes)
+    run = load_run(directory)
+    assert run.incomplete == ()
+    found = scaling.scaling_frame(run, job_steps(run.steps))
+    assert found is not None
+    return found.set_index("size", drop=False)
+
+
+def test_weak_scaling_by_hand(run_directory: Path) -> None:
+    found = curve(run_directory, study_config(), TWO_NODES)
+    assert found["size"].tolist() == [1, 2, 4]
+    assert found["nodes"].tolist() == [1, 1, 2]
+    assert found["batch_per_rank"].tolist() == [2, 2, 2]
+    assert set(found["phase"]) == {"train_step"}
+    step_ms = [ALONE_MS, TWO_MS, FOUR_MS]
+    assert (found["step_s"] * 1e3).tolist() == pytest.approx(step_ms)
+    rates = [size * 2 / ms * 1e3 for size, ms in zip((1, 2, 4), step_ms)]
+    assert found["images_per_s"].tolist() == pytest.approx(rates)
+    assert found["speed_up"].tolist() == pytest.approx([rate / rates[0] for rate in rates])
+    assert found["efficiency"].tolist() == pytest.approx([ALONE_MS / ms for ms in step_ms])
+
+
+def test_the_interval_rests_on_the_rounds_own_ratios_and_holds_the_efficiency(
+    run_directory: Path,
+) -> None:
+    row = curve(run_directory, study_config(), TWO_NODES).loc[4]
+    # In round b the ranks alone take 32 + b / 1000 ms (median), four together 40.64 + b / 1000.
+    assert row["efficiency_low"] == pytest.approx(32.001 / 40.641, rel=1e-9)
+    # The last round's ratio is below that of the medians, to which the interval is widened.
+    assert ALONE_MS / FOUR_MS > 32.006 / 40.646
+    assert row["efficiency_high"] == pytest.approx(ALONE_MS / FOUR_MS)
+    assert row["rounds"] == 6
+
+
+def test_five_rounds_give_no_interval(run_directory: Path) -> None:
+    config = study_config(steps=5, blocks=5, rounds=5)
+    row = curve(run_directory, config, TWO_NODES).loc[4]
+    assert math.isnan(row["efficiency_low"])
+    assert math.isnan(row["step_s_high"])
+    assert row["efficiency"] < 1
+
+
+def test_the_baseline_is_named_and_is_a_distribution_over_ranks(run_directory: Path) -> None:
+    found = curve(run_directory, study_config(), TWO_NODES)
+    assert set(found["baseline"]) == {
+        "size 1, no communication: median of 4 ranks, each alone on its node"
+    }
+    run = load_run(run_directory)
+    devices = scaling.baseline_devices(run, job_steps(run.steps), "train_step")
+    assert [(device.rank, device.host) for device in devices] == [
+        (0, "node-0"),
+        (1, "node-0"),
+        (2, "node-1"),
+        (3, "node-1"),
+    ]
+    slow, fast = devices[1].images_per_s, devices[0].images_per_s
+    assert fast == pytest.approx(2 / 32.0035e-3)
+    assert slow == pytest.approx(2 / 32.6435e-3)
+
+
+def test_without_size_one_the_smallest_size_is_the_baseline(run_directory: Path) -> None:
+    found = curve(run_directory, study_config(sizes=(2, 4)), TWO_NODES)
+    assert set(found["baseline"]) == {"size 2"}
+    assert found["efficiency"].tolist() == pytest.approx([1.0, TWO_MS / FOUR_MS])
+    assert found["speed_up"].tolist() == pytest.approx([1.0, 2 * TWO_MS / FOUR_MS])
+
+
+def test_one_size_alone_has_no_efficiency(run_directory: Path) -> None:
+    found = curve(run_directory, study_config(sizes=(4,)), TWO_NODES)
+    assert found.loc[4, "baseline"] == "none: one size was measured"
+    assert math.isnan(found.loc[4, "efficiency"])
+    assert math.isnan(found.loc[4, "speed_up"])
+
+
+def test_strong_scaling_divides_the_batch(run_directory: Path) -> None:
+    config = study_config(scaling="strong", global_batch=8, batch_size=2)
+    found = curve(run_directory, config, TWO_NODES)
+    assert found["batch_per_rank"].tolist() == [8, 4, 2]
+    assert found["images_per_step"].tolist() == [8, 8, 8]
+    # S(p) = T(1) / T(p) and E = S / p: these ranks take no less time for a smaller batch
+    assert found["speed_up"].tolist() == pytest.approx([1, ALONE_MS / TWO_MS, ALONE_MS / FOUR_MS])
+    assert found.loc[4, "efficiency"] == pytest.approx(ALONE_MS / FOUR_MS / 4)
+
+
+def test_communication_of_each_size(run_directory: Path) -> None:
+    found = curve(run_directory, study_config(), TWO_NODES)
+    # forward_backward_allreduce is longer than forward_backward by 2 ms per rank, allreduce 2 p ms
+    assert found["exposed_s"].tolist()[1:] == pytest.approx([0.004, 0.008])
+    assert found.loc[4, "busbw_bytes_per_s"] == pytest.approx(1e6 / 8.0035e-3 * 1.5)
+    assert found.loc[1, ["exposed_s", "allreduce_s", "busbw_bytes_per_s"]].isna().all()
+
+
+def test_the_second_control_is_the_worlds(run_directory: Path) -> None:
+    found = curve(run_directory, study_config(), TWO_NODES)
+    assert found.loc[4, "independent_step_s"] == pytest.approx(32.6435e-3)
+    assert found.loc[4, "efficiency_against_independent"] == pytest.approx(32.6435 / FOUR_MS)
+    assert found.loc[[1, 2], "efficiency_against_independent"].isna().all()
+
+
+def test_without_training_the_curve_is_of_the_step_before_it(run_directory: Path) -> None:
+    phases = ("forward_backward", "forward_backward_allreduce")
+    found = curve(run_directory, study_config(phases=phases), TWO_NODES)
+    assert set(found["phase"]) == {"forward_backward_allreduce"}
+    assert found.loc[4, "efficiency"] == pytest.approx(30.0045 / 38.6035, rel=1e-5)
+
+
+def test_forward_alone_makes_no_curve(run_directory: Path) -> None:
+    write_study(run_directory, study_config(phases=("forward",)), TWO_NODES)
+    run = load_run(run_directory)
+    assert scaling.scaling_frame(run, job_steps(run.steps)) is None
+
+
+def test_a_plain_run_is_one_point(run_directory: Path) -> None:
+    write_run(run_directory, [ladder_blocks(), ladder_blocks()])
+    run: Run = load_run(run_directory)
+    found = scaling.scaling_frame(run, job_steps(run.steps))
+    assert found is not None
+    assert found[["size", "group"]].to_numpy().tolist() == [[2, "world"]]
+    assert math.isnan(found["efficiency"].iloc[0])
+
+
+def test_a_lone_ranks_study_is_its_own_baseline(run_directory: Path) -> None:
+    found = curve(run_directory, study_config(sizes=(1,)), [0])
+    assert found.loc[1, "baseline"] == "size 1 (no communication)"
+    assert found.loc[1, "efficiency"] == 1.0
+
+
+def test_widening_keeps_what_is_not_there() -> None:
+    assert scaling.widened(Interval(1.0, 2.0, 6), 2.5) == Interval(1.0, 2.5, 6)
+    assert math.isnan(scaling.widened(Interval(math.nan, math.nan, 5), 2.5).low)

@@ -1,0 +1,87 @@
+"""What a rank does in a study, on fake worlds; the whole of it runs in test_end_to_end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distbench.groups import plan_groups
+from distbench.records import RankRecords, RankWriter, read_rank_file
+from distbench.worker import session
+from distbench.worker.device import Device
+from distbench.worker.telemetry import NoTelemetry
+from tests.fakes import RUN_ID, FakeWorld, header, on_every_rank, study_config
+
+tf = pytest.importorskip("tensorflow")
+
+
+class LoneHorovod:
+    """Broadcasts nothing: these ranks build the same weights from the same seed."""
+
+    def broadcast_variables(self, variables: Any, root_rank: int) -> None:
+        assert root_rank == 0
+
+
+def a_session(world: FakeWorld, directory: Path, **changes: Any) -> session.Session:
+    # size 1 only, so that no rank needs a real Horovod to reduce with
+    config = study_config(**{"sizes": (1,), "phases": ("forward", "train_step"), **changes})
+    writer = RankWriter(directory, RUN_ID, world.rank)
+    writer.append("header", **header(world.rank, world.size))
+    device = Device("CPU", "a processor", "", 1, "given")
+    return session.Session(
+        world=world,
+        hvd=LoneHorovod(),
+        config=config,
+        groups=plan_groups(config, [0] * world.size),
+        device=device,
+        telemetry=NoTelemetry(),
+        run=None,  # type: ignore[arg-type]
+        writer=writer,
+        progress=None,
+    )
+
+
+def records_of_ranks(directory: Path, size: int) -> list[RankRecords]:
+    return [read_rank_file(directory / f"rank-{rank:05d}.jsonl", RUN_ID) for rank in range(size)]
+
+
+def test_ranks_take_turns_and_write_down_how_they_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "count_executed_ops", lambda run: Counter())
+    ended = on_every_rank(2, lambda world: session.measure(a_session(world, tmp_path)))
+    assert ended == [None, None]
+    for records in records_of_ranks(tmp_path, 2):
+        assert records.problems == []
+        assert records.preflight is not None
+        assert records.preflight["groups"]["independent"]["executed_allreduces"] == {
+            "train_step": 0
+        }
+        own = [block for block in records.blocks if block["role"] == "alone"]
+        # warm-up and six rounds of two phases, and as many blocks of the other rank to wait for
+        assert len(own) == 14
+        assert {block["group"] for block in own} == {f"alone-{records.rank:05d}"}
+        assert {block["group_size"] for block in own} == {1}
+        assert len(records.waits) == 14
+        assert {wait["group"] for wait in records.waits} == {f"alone-turn-{1 - records.rank}"}
+        assert all(wait["wall_ns"] > 0 for wait in records.waits)
+        together = [block for block in records.blocks if block["role"] == "independent"]
+        assert {(block["phase"], block["group_size"]) for block in together} == {("train_step", 2)}
+
+
+def test_networks_of_strong_scaling_share_their_weights(tmp_path: Path) -> None:
+    world = FakeWorld(0, 1)
+    strong = a_session(world, tmp_path, sizes=(1, 2), scaling="strong", global_batch=8)
+    strong.groups = plan_groups(strong.config, [0])[-1:]  # the world of one rank: batch 8
+    built = session._build(strong)
+    assert list(built.networks) == [8]
+    strong.groups = plan_groups(study_config(sizes=(1,)), [0, 0])
+    built = session._build(strong)
+    assert sorted(built.networks) == [4, 8]  # two ranks at once, and one alone
+    small, large = built.networks[4], built.networks[8]
+    assert [one is other for one, other in zip(small.parameters, large.parameters)] == [True] * 32
+    assert small.images.shape[0] == 4
+    assert large.images.shape[0] == 8
