@@ -154,7 +154,7 @@ class Launch:
     launcher: str  # one of STUDY_LAUNCHERS; local is horovodrun
     ranks: int
     controller: str = "gloo"  # one of CONTROLLERS; only for local
-    # None: this machine (local, mpirun) or the allocation (srun, jsrun).
+    # Without any: this machine (local, mpirun) or the allocation (srun, jsrun).
     hosts: tuple[HostSlots, ...] = ()
     environment: tuple[str, ...] = ()  # names of variables that must reach ranks on other hosts
     arguments: tuple[str, ...] = ()  # further arguments for the launcher itself

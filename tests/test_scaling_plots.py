@@ -88,6 +88,11 @@ def test_published_points_are_a_layer_of_their_own_with_their_dates(
     assert added == len(layer)
 
 
+def test_the_step_alone_has_no_parts_to_stack(run_directory: Path) -> None:
+    write_study(run_directory, study_config(phases=("train_step",)), [0, 0, 1, 1])
+    assert list(scaling_figures(find(load_run(run_directory)), [])) == NAMES[:2]
+
+
 def test_a_plain_run_has_no_curve(run_directory: Path) -> None:
     write_run(run_directory, [ladder_blocks(), ladder_blocks()])
     assert scaling_figures(find(load_run(run_directory)), []) == {}

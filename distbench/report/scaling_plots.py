@@ -29,13 +29,13 @@ LEGEND_LINE_INCHES = 0.21
 
 
 def scaling_figures(findings: Findings, published: Sequence[Published]) -> dict[str, Drawn]:
-    """The three charts of the curve; none where there is no curve of at least two sizes."""
+    """The charts of the curve; none where there is no curve of at least two sizes."""
     curve = findings.scaling
     if curve is None or len(curve) < 2:
         return {}
     phase = str(curve["phase"].iloc[0])
     kind = findings.run.config.scaling
-    return {
+    drawn = {
         "scaling_throughput": (
             _throughput(findings, curve, published),
             f"Throughput by the number of ranks ({kind} scaling, {phase})",
@@ -44,11 +44,12 @@ def scaling_figures(findings: Findings, published: Sequence[Published]) -> dict[
             _efficiency(findings, curve, published),
             f"Parallel efficiency by the number of ranks ({kind} scaling, {phase})",
         ),
-        "scaling_step_time": (
-            _step_time(findings, curve, published),
-            "Where a step's time goes, by the number of ranks",
-        ),
     }
+    step_time = _step_time(findings, curve, published)
+    if step_time is not None:
+        caption = "Where a step's time goes, by the number of ranks"
+        drawn["scaling_step_time"] = (step_time, caption)
+    return drawn
 
 
 def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
@@ -101,13 +102,18 @@ def _efficiency(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
     return figure
 
 
-def _step_time(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
-    figure, axes = new_figure(findings, "Where a step's time goes, by size", height=4.3)
+def _step_time(
+    findings: Findings, curve: pd.DataFrame, published: Sequence[Published]
+) -> Figure | None:
+    """None where the phases that tell the parts apart were not run."""
     parts = {
         point.size: step_parts(point.jobs)
         for point in curve_points(findings.all_jobs)
         if point.size in set(curve["size"])
     }
+    if min(len(of_size) for of_size in parts.values()) < 2:
+        return None
+    figure, axes = new_figure(findings, "Where a step's time goes, by size", height=4.3)
     positions = {size: position for position, size in enumerate(parts)}
     names = [name for name in PART_COLOURS if any(name in of_size for of_size in parts.values())]
     for name in names:
