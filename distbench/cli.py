@@ -11,10 +11,12 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from distbench import __version__, cluster, config, units
+from distbench import __version__, config, units
 from distbench.errors import DistbenchError, MissingPartError, RankFailedError, UsageError
-from distbench.launchers import launched_as, without_launcher_variables
+from distbench.job_scripts import JOB_KINDS
+from distbench.launched import launched_as, without_launcher_variables
 from distbench.overrides import read_overrides
+from distbench.simulation import cluster
 
 # By then the launcher has ended this rank, if rank 0 failed too and told why.
 WAIT_FOR_RANK_0_S = 3.0
@@ -69,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_run(commands)
     _add_simulate(commands)
+    _add_study(commands)
     for name, action, text in (
         ("collect", _collect, "read the raw records of a run again and write steps.parquet"),
         ("report", _report, "make tables and charts of a run again from its raw records"),
@@ -138,21 +141,69 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
-    from distbench.simulate import simulate
+    from distbench.simulation.simulate import simulate
 
     flags = {name: getattr(parsed, name, None) for name in config.settings()}
     simulated = cluster.read_cluster(vars(parsed))
     overrides = read_overrides(flags, os.environ)
     settings = config.resolve(overrides, on_gpu=True, world_size=simulated.ranks)
     layout, truth = simulate(simulated, settings)
-    for row in truth["without_noise"]:
+    for row in truth["with_noise"]:
+        efficiency = "" if row["efficiency"] is None else units.percent(row["efficiency"])
         print(
-            f"true without noise, {row['size']} rank(s): {units.rate(row['images_per_s'])} images/s, "
-            f"efficiency {units.percent(row['efficiency'])}"
+            f"true values of {row['size']} rank(s): {units.rate(row['images_per_s'])} images/s"
+            + (f", efficiency {efficiency}" if efficiency else "")
         )
     print(f"simulated run: {layout.directory}")
     print(f"make its report with: distbench report {shlex.quote(str(layout.directory))}")
     return 0
+
+
+def _add_study(commands: argparse._SubParsersAction[_Parser]) -> None:
+    text = "run the cells of a study, a launch for each, and draw their curves"
+    command = commands.add_parser("study", help=text, description=text)
+    command.add_argument("toml", metavar="FILE", help="the study, such as study.toml")
+    command.add_argument(
+        "--output", metavar="DIR", default="", help="its directory; by default one under results/"
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="show the plan and its time, and start nothing"
+    )
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a study that was begun: run what is missing",
+    )
+    command.add_argument("--repeat", metavar="K", help="launches of each cell")
+    command.add_argument(
+        "--emit", choices=JOB_KINDS, default="", help="write job scripts instead, and start nothing"
+    )
+    command.set_defaults(action=_study)
+
+
+def _study(parsed: argparse.Namespace) -> int:
+    from distbench.study_command import Options, report, run_study
+    from distbench.study_plan import Console
+
+    options = Options(
+        toml=parsed.toml,
+        output=parsed.output,
+        dry_run=parsed.dry_run,
+        resume=parsed.resume,
+        repeat=parsed.repeat,
+        emit=parsed.emit,
+    )
+    outcome = run_study(options, os.environ, Console(sys.stdout, sys.stderr))
+    if outcome.record is not None:
+        try:
+            _need_report_packages()
+            print(report(outcome.record))
+        except DistbenchError as error:
+            told = f"the launches are kept, but the report failed: {error}; make it again with --resume"
+            print(f"distbench: {told}", file=sys.stderr)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.exit_code
 
 
 def _report_in_child(directory: str) -> None:

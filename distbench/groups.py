@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from distbench.config import Config
 from distbench.errors import UsageError
-from distbench.launchers import LaunchedAs
+from distbench.launched import LaunchedAs
 
 WORLD = "world"
 REDUCING, ALONE, INDEPENDENT = "reducing", "alone", "independent"

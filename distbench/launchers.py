@@ -1,7 +1,4 @@
-"""The launchers, from both ends: what they tell a rank, and the command that starts a job with each.
-
-Standard library only, since a rank asks for its place before anything heavy is imported.
-"""
+"""The command that starts a job with each launcher: names, hosts and ranks to an argument list."""
 
 from __future__ import annotations
 
@@ -11,113 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distbench.errors import UsageError
-
-
-@dataclass(frozen=True)
-class LauncherVariables:
-    """The variables in which one launcher tells a process its place, in the job and on its node."""
-
-    launcher: str
-    rank: str
-    size: str
-    local_rank: str
-    local_size: str
-
-
-# The first that is set counts: horovodrun inside a Slurm allocation sets its own beside Slurm's.
-# SLURM_STEP_NUM_TASKS exists only under srun, while SLURM_NTASKS is set in the batch shell as well.
-KNOWN_LAUNCHERS = (
-    LauncherVariables(
-        "horovodrun over Gloo",
-        "HOROVOD_RANK",
-        "HOROVOD_SIZE",
-        "HOROVOD_LOCAL_RANK",
-        "HOROVOD_LOCAL_SIZE",
-    ),
-    LauncherVariables(
-        "Open MPI",
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "OMPI_COMM_WORLD_LOCAL_SIZE",
-    ),
-    LauncherVariables(
-        "MPICH or Intel MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"
-    ),
-    LauncherVariables(
-        "srun",
-        "SLURM_PROCID",
-        "SLURM_STEP_NUM_TASKS",
-        "SLURM_LOCALID",
-        "SLURM_STEP_TASKS_PER_NODE",
-    ),
-)
-_LAUNCHER_PREFIXES = ("HOROVOD_", "OMPI_", "PMIX_", "PMI_", "MPI_LOCAL", "SLURM_", "PRTE_")
-
-
-@dataclass(frozen=True)
-class LaunchedAs:
-    """What the environment says about this process; None where it does not say."""
-
-    launcher: str
-    rank: int
-    size: int
-    local_rank: int | None = None
-    local_size: int | None = None
-
-
-ALONE = LaunchedAs("none", 0, 1, 0, 1)
-
-
-def launched_as(environ: Mapping[str, str]) -> LaunchedAs:
-    """Launcher, rank and number of ranks by the environment; ALONE where it names none."""
-    for known in KNOWN_LAUNCHERS:
-        rank, size = _number(environ, known.rank), _number(environ, known.size)
-        if rank is not None and size is not None:
-            return LaunchedAs(known.launcher, rank, size, *_place(environ, rank, size))
-    return ALONE
-
-
-def _place(environ: Mapping[str, str], rank: int, size: int) -> tuple[int | None, int | None]:
-    """Local rank and local size; under srun with Slurm's PMI only Slurm's own variables name them."""
-    for known in KNOWN_LAUNCHERS:
-        same_job = (_number(environ, known.rank), _number(environ, known.size)) == (rank, size)
-        local_rank, local_size = _number(environ, known.local_rank), _local_size(environ, known)
-        if same_job and local_rank is not None and local_size is not None:
-            return local_rank, local_size
-    return None, None
-
-
-def _number(environ: Mapping[str, str], name: str) -> int | None:
-    text = environ.get(name, "")
-    return int(text) if text.isdecimal() else None
-
-
-def _local_size(environ: Mapping[str, str], known: LauncherVariables) -> int | None:
-    if known.launcher != "srun":
-        return _number(environ, known.local_size)
-    counts = slurm_counts(environ.get(known.local_size, ""))
-    node = _number(environ, "SLURM_NODEID")
-    return counts[node] if node is not None and node < len(counts) else None
-
-
-def slurm_counts(text: str) -> list[int]:
-    """Slurm's list of counts by node, '4(x2),3' -> [4, 4, 3]; empty where it is none."""
-    counts: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"([0-9]+)(?:\(x([0-9]{1,5})\))?", part)
-        if match is None:
-            return []
-        counts += [int(match[1])] * int(match[2] or 1)
-    return counts
-
-
-def without_launcher_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a child that is no rank of the job, such as the reporter."""
-    return {
-        name: value for name, value in environ.items() if not name.startswith(_LAUNCHER_PREFIXES)
-    }
-
+from distbench.launched import number_in
 
 STUDY_LAUNCHERS = ("local", "mpirun", "srun", "jsrun")
 CONTROLLERS = ("gloo", "mpi")
@@ -233,7 +124,9 @@ def _horovodrun(launch: Launch, caller: Caller) -> list[str]:
 def _mpirun(launch: Launch, caller: Caller) -> list[str]:
     words = ["mpirun", *(["--allow-run-as-root"] if caller.is_root else [])]
     words += ["-np", str(launch.ranks), "-H", _host_list(_filled(launch))]
-    return [*words, *_MPIRUN_PLACEMENT, *_exports(launch.environment)]
+    # Where an Open MPI was moved, as one from a wheel is, the ranks of other hosts must find it too.
+    moved = ["OPAL_PREFIX"] if launch.hosts and "OPAL_PREFIX" in caller.environ else []
+    return [*words, *_MPIRUN_PLACEMENT, *_exports((*launch.environment, *moved))]
 
 
 def _exports(names: Sequence[str]) -> list[str]:
@@ -243,7 +136,7 @@ def _exports(names: Sequence[str]) -> list[str]:
 def _srun(launch: Launch, caller: Caller) -> list[str]:
     start = ["srun", "--mpi=pmix", "--kill-on-bad-exit=1", "--export=ALL"]
     start += [f"--ntasks={launch.ranks}", "--distribution=block"]
-    cpus = _number(caller.environ, "SLURM_CPUS_PER_TASK")
+    cpus = number_in(caller.environ, "SLURM_CPUS_PER_TASK")
     if cpus:  # since Slurm 22.05 srun no longer takes it over from sbatch
         start.append(f"--cpus-per-task={cpus}")
     if not launch.hosts:

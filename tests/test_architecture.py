@@ -18,6 +18,8 @@ STANDARD_LIBRARY_ONLY = [
     "config",
     "errors",
     "groups",
+    "job_scripts",
+    "launched",
     "launchers",
     "layout",
     "overrides",

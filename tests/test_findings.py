@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from distbench.analysis.collect import load_run
+from distbench.report import plots, tables
 from distbench.report.build import find
 from distbench.report.findings import title
+from distbench.report.scaling_tables import nvidia_table
 from tests.fakes import ladder_blocks, study_config, write_run, write_study
 
 
@@ -29,9 +31,16 @@ def test_a_plain_runs_title(run_directory: Path, ranks: int, devices: str) -> No
     assert title(load_run(run_directory)).endswith(devices)
 
 
-def test_a_simulated_run_is_labelled_before_everything_else(run_directory: Path) -> None:
-    write_run(run_directory, [ladder_blocks()] * 2, header_changes={"simulated": True})
-    assert title(load_run(run_directory)).startswith("SIMULATED: ")
+def test_a_simulated_run_is_labelled_everywhere(run_directory: Path) -> None:
+    write_study(run_directory, study_config(sizes=(1, 2)), [0, 0], header_changes={"simulated": True})
+    run = load_run(run_directory)
+    assert title(run).startswith("SIMULATED: ")
+    found = find(run)
+    assert tables.scraper_lines(found) == []
+    assert "Throughput - FP32 (SIMULATED)" in nvidia_table(found)
+    for figure, _ in plots.figures(found).values():
+        shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+        assert "SIMULATED: " in shown
 
 
 def test_the_main_group_is_the_largest_that_reduces(run_directory: Path) -> None:

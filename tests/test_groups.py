@@ -13,7 +13,7 @@ from distbench.groups import (
     plan_groups,
     registered_sets,
 )
-from distbench.launchers import LaunchedAs
+from distbench.launched import LaunchedAs
 
 TWO_NODES = [0, 0, 0, 0, 1, 1, 1, 1]
 

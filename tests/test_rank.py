@@ -12,7 +12,7 @@ import pytest
 
 from distbench.errors import CorrectnessError, RankFailedError, UsageError
 from distbench.groups import plan_groups
-from distbench.launchers import LaunchedAs
+from distbench.launched import LaunchedAs
 from distbench.records import RankWriter, read_rank_file
 from distbench.worker import rank, run_directory
 from distbench.worker.device import Device

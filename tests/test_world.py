@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from distbench.errors import MissingPartError, UsageError
-from distbench.launchers import ALONE, LaunchedAs
+from distbench.launched import ALONE, LaunchedAs
 from distbench.worker import world
 from tests.fakes import FakeWorld, on_every_rank
 

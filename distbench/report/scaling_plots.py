@@ -26,6 +26,7 @@ from distbench.report.style import (
 
 PUBLISHED_MARKERS = "sD^vPX"
 LEGEND_LINE_INCHES = 0.21
+LOW_EFFICIENCY = 0.2  # so near to the axis that its label stands above it
 
 
 def scaling_figures(findings: Findings, published: Sequence[Published]) -> dict[str, Drawn]:
@@ -57,7 +58,7 @@ def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
     base = curve.iloc[0]
     per_rank = base["images_per_s"] / base["size"]
     reach = _sizes(curve, published)
-    _with_interval(axes, curve, "images_per_s", f"measured, {base['phase']}")
+    _with_interval(axes, curve, "images_per_s", _measured(findings, base))
     axes.plot(
         reach,
         [per_rank * size for size in reach],
@@ -67,7 +68,7 @@ def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
     )
     for row in curve.itertuples():
         if row.size != row.baseline_size and not np.isnan(row.efficiency):
-            _annotate(axes, row.size, row.images_per_s, units.percent(row.efficiency), below=True)
+            _annotate(axes, row.size, row.images_per_s, units.percent(row.efficiency))
     _publish(axes, published, "images_per_s")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -86,10 +87,11 @@ def _efficiency(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
         findings, f"{_kind(findings)} scaling: parallel efficiency", height=4.3
     )
     base = curve.iloc[0]
-    _with_interval(axes, curve, "efficiency", f"measured, {base['phase']}")
+    _with_interval(axes, curve, "efficiency", _measured(findings, base))
     axes.axhline(1.0, linestyle="--", color=GREY, label=f"ideal: 100 % of {base['baseline']}")
     for row in curve.itertuples():
-        _annotate(axes, row.size, row.efficiency, units.percent(row.efficiency))
+        above = row.efficiency < LOW_EFFICIENCY
+        _annotate(axes, row.size, row.efficiency, units.percent(row.efficiency), above)
     _mark_nodes(axes, curve)
     _publish(axes, published, "efficiency")
     axes.set_xscale("log", base=2)
@@ -172,11 +174,16 @@ def _with_interval(axes: Axes, curve: pd.DataFrame, column: str, label: str) -> 
     )
 
 
-def _annotate(axes: Axes, size: int, value: float, text: str, below: bool = False) -> None:
+def _annotate(axes: Axes, size: int, value: float, text: str, above: bool = False) -> None:
+    """The number at its point: below the curve, unless the axis is there."""
     if not np.isnan(value):
-        offset = (6, -16) if below else (6, 8)
         axes.annotate(
-            text, (size, value), xytext=offset, textcoords="offset points", fontweight="bold"
+            text,
+            (size, value),
+            xytext=(7, 8) if above else (7, -17),
+            textcoords="offset points",
+            fontweight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
         )
 
 
@@ -264,7 +271,17 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _legend_place(label: str) -> int:
-    return 0 if label.startswith("measured") else 2 if label.startswith("published") else 1
+    return (
+        0
+        if label.startswith(("measured", "simulated"))
+        else 2
+        if label.startswith("published")
+        else 1
+    )
+
+
+def _measured(findings: Findings, base: pd.Series) -> str:
+    return f"{'simulated' if findings.run.is_simulated else 'measured'}, {base['phase']}"
 
 
 def _kind(findings: Findings) -> str:

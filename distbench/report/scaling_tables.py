@@ -138,7 +138,8 @@ def nvidia_table(findings: Findings) -> str:
 
 def _arithmetic(findings: Findings) -> str:
     allowed = findings.run.manifest.get("tensorflow", {}).get("tensor_float_32_allowed")
-    return "TF32" if allowed and "GPU" in findings.run.device_kind else "FP32"
+    arithmetic = "TF32" if allowed and "GPU" in findings.run.device_kind else "FP32"
+    return f"{arithmetic} (SIMULATED)" if findings.run.is_simulated else arithmetic
 
 
 def _kind(findings: Findings) -> str:

@@ -56,7 +56,7 @@ def scraper_lines(findings: Findings) -> list[str]:
     Here ± is half the 95 % interval of the median, nan where there is none.
     """
     row = _headline_row(findings)
-    if row is None:
+    if row is None or findings.run.is_simulated:  # a scraper would take it for a measurement
         return []
     half = (row["images_per_s_high"] - row["images_per_s_low"]) / 2
     kind = findings.run.device_kind.replace(" ", "")

@@ -21,7 +21,7 @@ from distbench.groups import (
     plan_groups,
     registered_sets,
 )
-from distbench.launchers import LaunchedAs, launched_as
+from distbench.launched import LaunchedAs, launched_as
 from distbench.records import (
     SCHEMA_NAME,
     SCHEMA_VERSION,

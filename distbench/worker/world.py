@@ -21,7 +21,7 @@ from distbench.errors import (
     RankFailedError,
     first_line,
 )
-from distbench.launchers import ALONE, LaunchedAs, launched_as
+from distbench.launched import ALONE, LaunchedAs, launched_as
 
 # No exchange carries more than this at once: counts of MPI are 32-bit, and under Gloo every rank
 # receives what all of them send.

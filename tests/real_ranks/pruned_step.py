@@ -5,7 +5,7 @@ import os
 
 from distbench.config import resolve
 from distbench.errors import CorrectnessError
-from distbench.launchers import launched_as
+from distbench.launched import launched_as
 from distbench.overrides import read_overrides
 from distbench.worker import preflight
 from distbench.worker.executed_ops import count_executed_ops

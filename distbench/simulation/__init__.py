@@ -1,0 +1,1 @@
+"""A cluster of known truth that writes the records of real ranks."""
