@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from distbench import __version__, config, units
 from distbench.errors import DistbenchError, MissingPartError, RankFailedError, UsageError
 from distbench.job_scripts import JOB_KINDS
 from distbench.launched import launched_as, without_launcher_variables
+from distbench.layout import StudyLayout
 from distbench.overrides import read_overrides
 from distbench.simulation import cluster
 
@@ -31,6 +33,7 @@ exit codes:
   8   this machine lacks a package, a build option or a device
   9   the run directory exists already or cannot be written
   10  there are no readable records to report on
+  128 + n  a study was ended by signal n, such as 143 by SIGTERM; --resume goes on
 horovodrun over Gloo turns each of these into 1; the message and status.json hold the code.
 """
 
@@ -74,10 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(commands)
     for name, action, text in (
         ("collect", _collect, "read the raw records of a run again and write steps.parquet"),
-        ("report", _report, "make tables and charts of a run again from its raw records"),
+        (
+            "report",
+            _report,
+            "make tables and charts of a run, or of a study, again from its raw records",
+        ),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("directory", help="the run directory, such as results/<run id>")
+        command.add_argument("directory", help="a run directory, such as results/<run id>")
         command.set_defaults(action=action)
     command.add_argument(
         "--published",
@@ -182,8 +189,8 @@ def _add_study(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _study(parsed: argparse.Namespace) -> int:
-    from distbench.study_command import Options, report, run_study
-    from distbench.study_plan import Console
+    from distbench.study.study_command import Options, report, run_study
+    from distbench.study.study_plan import Console
 
     options = Options(
         toml=parsed.toml,
@@ -243,10 +250,19 @@ def _report(parsed: argparse.Namespace) -> int:
     _need_report_packages()
     from distbench.report.build import report
 
+    if StudyLayout(Path(parsed.directory)).study.exists():
+        return _report_study(parsed.directory)
     findings, text, path = report(parsed.directory, parsed.published)
     print(text)
     print(f"\nreport: {path}")
     return _incomplete(findings.run.incomplete)
+
+
+def _report_study(directory: str) -> int:
+    from distbench.study import study_command, study_files
+
+    print(study_command.report(study_files.load(Path(directory))))
+    return 0
 
 
 def _incomplete(reasons: Sequence[str]) -> int:

@@ -9,8 +9,9 @@ DistbenchError                  1   (never raised itself)
 ├── OutputError                 9   the run directory exists already or cannot be written
 └── RecordsError               10   there are no readable records to report on
 
-0 is success and 1 an error of distbench itself, with its traceback. 5, 7 and 143 are kept for
-time limits, unstable results and pre-emption. `horovodrun` over Gloo turns each non-zero code
+0 is success and 1 an error of distbench itself, with its traceback. A study that a signal ended
+leaves with 128 + the signal's number, such as 130 or 143. 5 and 7 are kept for time limits and
+unstable results. `horovodrun` over Gloo turns each non-zero code
 into 1, so every sentence carries its code, and `status.json` holds it too.
 """
 

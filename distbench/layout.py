@@ -36,3 +36,65 @@ class RunLayout:
     def derived(self) -> Path:
         """The directory of everything that can be made again from the records."""
         return self.directory / "derived"
+
+
+@dataclass(frozen=True)
+class AttemptLayout:
+    """The paths of one launch of one cell of a study."""
+
+    directory: Path
+
+    @property
+    def argv(self) -> Path:
+        """What was started, with the variables that were set for it."""
+        return self.directory / "argv.json"
+
+    @property
+    def log(self) -> Path:
+        """Everything that the launch printed."""
+        return self.directory / "log"
+
+    @property
+    def verdict(self) -> Path:
+        """How the launch ended, by the study that started it."""
+        return self.directory / "verdict.json"
+
+    @property
+    def run(self) -> RunLayout:
+        """The run directory that the launch made."""
+        return RunLayout(self.directory / "run")
+
+
+@dataclass(frozen=True)
+class StudyLayout:
+    """The paths inside the directory of one study."""
+
+    directory: Path
+
+    @property
+    def study(self) -> Path:
+        """The description and the cells that follow from it."""
+        return self.directory / "study.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that works on the study."""
+        return self.directory / "lock"
+
+    @property
+    def jobs(self) -> Path:
+        """The directory of written job scripts."""
+        return self.directory / "jobs"
+
+    @property
+    def derived(self) -> Path:
+        """The directory of everything that can be made again from the cells."""
+        return self.directory / "derived"
+
+    def cell(self, cell_id: str) -> Path:
+        """The directory of all launches of one cell."""
+        return self.directory / "cells" / cell_id
+
+    def attempt(self, cell_id: str, number: int) -> AttemptLayout:
+        """One launch of one cell; `number` counts from 1."""
+        return AttemptLayout(self.cell(cell_id) / f"attempt-{number}")

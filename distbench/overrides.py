@@ -12,7 +12,7 @@ from distbench.errors import UsageError
 
 ENVIRONMENT_PREFIX = "DISTBENCH_"
 # DISTBENCH_* variables that are no settings of a run.
-OTHER_VARIABLES = frozenset({"DISTBENCH_CACHE_DIR"})
+OTHER_VARIABLES = frozenset({"DISTBENCH_CACHE_DIR", "DISTBENCH_STUDY_MARK"})
 
 
 def read_overrides(

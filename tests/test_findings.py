@@ -32,7 +32,9 @@ def test_a_plain_runs_title(run_directory: Path, ranks: int, devices: str) -> No
 
 
 def test_a_simulated_run_is_labelled_everywhere(run_directory: Path) -> None:
-    write_study(run_directory, study_config(sizes=(1, 2)), [0, 0], header_changes={"simulated": True})
+    write_study(
+        run_directory, study_config(sizes=(1, 2)), [0, 0], header_changes={"simulated": True}
+    )
     run = load_run(run_directory)
     assert title(run).startswith("SIMULATED: ")
     found = find(run)

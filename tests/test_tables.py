@@ -52,6 +52,7 @@ def test_markdown_shows_the_same_and_names_the_charts(run_directory: Path) -> No
     assert "| train_step | 12 in 6 blocks | 49.50 ms |" in text
     assert "![Throughput](throughput.png)" in text
     assert "train_step across 12 steps, 0.050 +/- 0.000 sec / batch" in text
+    assert "| order of the blocks | shuffled in each of 6 rounds, seed 0 |" in text
 
 
 def test_hostile_names_stay_text(run_directory: Path) -> None:

@@ -193,6 +193,7 @@ def _environment_rows(run: Run) -> list[tuple[str, str]]:
         ("devices", ", ".join(devices)),
         ("threads per rank", f"{', '.join(threads)} ({header['device']['threads_reason']})"),
         ("preset", config.preset),
+        ("order of the blocks", f"shuffled in each of {config.blocks} rounds, seed {config.seed}"),
         ("network", _network_text(run)),
         ("arithmetic", _arithmetic(run)),
         ("Horovod", f"{versions.get('horovod', '?')}, controller {header['controller']}"),

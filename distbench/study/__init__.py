@@ -1,0 +1,1 @@
+"""A study of many launches: its cells, their order, running and resuming them."""
