@@ -197,6 +197,7 @@ def resolve(overrides: Overrides, on_gpu: bool, world_size: int) -> Config:
     values = {**PRESETS[preset], **overrides, "preset": preset}
     values["sizes"] = study_sizes(overrides, world_size)
     values.update(_rounds(values, overrides))
+    _check_study(values, overrides, world_size)
     values.update(_batches(values, overrides, world_size))
     config = Config(**values)
     if config.blocks > config.steps:
@@ -223,6 +224,18 @@ def study_sizes(overrides: Overrides, world_size: int) -> tuple[int, ...]:
             f"least {sizes[-1]} ranks, such as horovodrun -np {sizes[-1]}"
         )
     return tuple(sizes)
+
+
+def _check_study(values: Mapping[str, Any], overrides: Overrides, world_size: int) -> None:
+    if "placement" in overrides and not values["sizes"]:
+        raise UsageError(
+            f"--placement is {overrides['placement']}, which is for --sizes; give the sizes too"
+        )
+    if values["sizes"] == (1,) and world_size > 1 and values.get("phases") == ("allreduce",):
+        raise UsageError(
+            "--sizes 1 with --phases allreduce measures nothing, since one rank reduces nothing; "
+            "add a size or a phase"
+        )
 
 
 def _rounds(values: Mapping[str, Any], overrides: Overrides) -> dict[str, int]:

@@ -14,7 +14,6 @@ from distbench.launched import LaunchedAs
 
 WORLD = "world"
 REDUCING, ALONE, INDEPENDENT = "reducing", "alone", "independent"
-ROLES = (REDUCING, ALONE, INDEPENDENT)
 # The baseline is a distribution over devices; eight of a node show it, and each costs a turn.
 MOST_TURNS = 8
 
@@ -67,7 +66,9 @@ def plan_groups(config: Config, nodes: Sequence[int]) -> tuple[Group, ...]:
         return tuple(groups)
     if 1 in config.sizes:
         groups += _turns(nodes)
-    return (*groups, Group(INDEPENDENT, everyone, INDEPENDENT))
+    if len(nodes) in config.sizes:
+        groups.append(Group(INDEPENDENT, everyone, INDEPENDENT))
+    return tuple(groups)
 
 
 def _reducing_group(size: int, nodes: Sequence[int], placement: str) -> Group:
@@ -118,25 +119,22 @@ def registered_sets(groups: Sequence[Group], world_size: int) -> list[tuple[int,
 def nodes_by_launcher(launched: LaunchedAs, placement: str) -> list[int]:
     """The node of each rank as the launcher's variables let one expect it, before Horovod starts.
 
-    Ranks are taken to be numbered node by node with the same number on each, as horovodrun does, and
-    mpirun and srun by default. Raises UsageError where this rank's own variables say otherwise.
+    Ranks are taken to be numbered node by node, as horovodrun does, and mpirun and srun by default;
+    whether they are is checked once the hosts are known. To spread a group, every rank must know how
+    many ranks each node has: from its own variables alone it can, where that is the same number.
+    Raises UsageError where it is not, or where the launcher does not tell.
     """
-    if launched.local_size is None or launched.local_rank is None:
-        if placement == "spread":
-            raise UsageError(
-                f"--placement spread needs to know the nodes, which {launched.launcher} does not "
-                "tell in this job's variables; use packed, or another launcher"
-            )
-        return [0] * launched.size
-    even = launched.size % launched.local_size == 0
-    if launched.local_rank != launched.rank % launched.local_size and (
-        even or placement == "spread"
-    ):
-        raise _not_node_by_node(launched.rank)
-    if not even and placement == "spread":
+    if placement == "packed":
+        return [0] * launched.size  # the first ranks, wherever a node ends
+    if launched.local_size is None or launched.nodes is None:
+        raise UsageError(
+            f"--placement spread needs to know the nodes, which {launched.launcher} does not tell in "
+            "this job's variables; use packed, or another launcher"
+        )
+    if launched.local_size * launched.nodes != launched.size:
         raise UsageError(
             f"--placement spread needs as many ranks on every node; here {launched.local_size} of "
-            f"{launched.size} ranks are on one; start an equal number on each"
+            f"{launched.size} ranks are on one of {launched.nodes}; start an equal number on each"
         )
     return [rank // launched.local_size for rank in range(launched.size)]
 
@@ -147,12 +145,9 @@ def check_placement(
     """Raises UsageError unless the sets registered by expectation are those of the true nodes."""
     for ranks in registered_sets(groups, world_size):
         if ranks not in registered:
-            raise _not_node_by_node(ranks[-1])
-
-
-def _not_node_by_node(rank: int) -> UsageError:
-    return UsageError(
-        f"rank {rank} is not on the node that its number lets expect; a study needs ranks that are "
-        "numbered node by node, the same number on each: mpirun --map-by slot, "
-        "srun --distribution=block, or horovodrun"
-    )
+            raise UsageError(
+                f"the {len(ranks)} ranks of a group should be {', '.join(map(str, ranks[:8]))} by "
+                "the hosts that they are on, and other ones were registered; a study needs ranks "
+                "that are numbered node by node: mpirun --map-by slot, srun --distribution=block, "
+                "or horovodrun"
+            )

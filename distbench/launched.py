@@ -16,6 +16,7 @@ class LauncherVariables:
     size: str
     local_rank: str
     local_size: str
+    nodes: str
 
 
 # The first that is set counts: horovodrun inside a Slurm allocation sets its own beside Slurm's.
@@ -27,6 +28,7 @@ KNOWN_LAUNCHERS = (
         "HOROVOD_SIZE",
         "HOROVOD_LOCAL_RANK",
         "HOROVOD_LOCAL_SIZE",
+        "HOROVOD_CROSS_SIZE",
     ),
     LauncherVariables(
         "Open MPI",
@@ -34,9 +36,10 @@ KNOWN_LAUNCHERS = (
         "OMPI_COMM_WORLD_SIZE",
         "OMPI_COMM_WORLD_LOCAL_RANK",
         "OMPI_COMM_WORLD_LOCAL_SIZE",
+        "OMPI_MCA_orte_num_nodes",
     ),
     LauncherVariables(
-        "MPICH or Intel MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"
+        "MPICH or Intel MPI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", ""
     ),
     LauncherVariables(
         "srun",
@@ -44,6 +47,7 @@ KNOWN_LAUNCHERS = (
         "SLURM_STEP_NUM_TASKS",
         "SLURM_LOCALID",
         "SLURM_STEP_TASKS_PER_NODE",
+        "SLURM_STEP_NUM_NODES",
     ),
 )
 _LAUNCHER_PREFIXES = ("HOROVOD_", "OMPI_", "PMIX_", "PMI_", "MPI_LOCAL", "SLURM_", "PRTE_")
@@ -58,9 +62,10 @@ class LaunchedAs:
     size: int
     local_rank: int | None = None
     local_size: int | None = None
+    nodes: int | None = None  # that hold ranks, where all of them have this rank's local rank
 
 
-ALONE = LaunchedAs("none", 0, 1, 0, 1)
+ALONE = LaunchedAs("none", 0, 1, 0, 1, 1)
 
 
 def launched_as(environ: Mapping[str, str]) -> LaunchedAs:
@@ -72,14 +77,16 @@ def launched_as(environ: Mapping[str, str]) -> LaunchedAs:
     return ALONE
 
 
-def _place(environ: Mapping[str, str], rank: int, size: int) -> tuple[int | None, int | None]:
-    """Local rank and local size; under srun with Slurm's PMI only Slurm's own variables name them."""
+def _place(
+    environ: Mapping[str, str], rank: int, size: int
+) -> tuple[int | None, int | None, int | None]:
+    """Local rank, local size, nodes; under srun with Slurm's PMI only Slurm's variables name them."""
     for known in KNOWN_LAUNCHERS:
         same_job = (number_in(environ, known.rank), number_in(environ, known.size)) == (rank, size)
         local_rank, local_size = number_in(environ, known.local_rank), _local_size(environ, known)
         if same_job and local_rank is not None and local_size is not None:
-            return local_rank, local_size
-    return None, None
+            return local_rank, local_size, number_in(environ, known.nodes)
+    return None, None, None
 
 
 def number_in(environ: Mapping[str, str], name: str) -> int | None:

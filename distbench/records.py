@@ -76,12 +76,13 @@ class RankWriter:
         except OSError as error:
             raise _cannot_write(self.path, error) from error
 
-    def append(self, kind: str, **fields: Any) -> None:
-        """Writes one record and waits until it is on disk."""
+    def append(self, kind: str, *, durable: bool = True, **fields: Any) -> None:
+        """Writes one record and, unless it need not be `durable` by itself, waits for the disk."""
         line = encode({"kind": kind, "seq": self._sequence, **self._common, **fields})
         try:
             _write_all(self._descriptor, line)
-            os.fsync(self._descriptor)
+            if durable:
+                os.fsync(self._descriptor)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
         self._sequence += 1
@@ -123,6 +124,21 @@ def json_document(value: Any) -> bytes:
 
 
 @dataclass
+class Waits:
+    """All the waits of one rank together: there are many of them, and only their sums are shown."""
+
+    count: int = 0
+    wall_ns: int = 0
+    cpu_ns: int = 0
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Adds one wait."""
+        self.count += 1
+        self.wall_ns += record["wall_ns"]
+        self.cpu_ns += record["cpu_ns"]
+
+
+@dataclass
 class RankRecords:
     """What one rank's file holds; `problems` says in words what was wrong with it."""
 
@@ -130,7 +146,7 @@ class RankRecords:
     header: dict[str, Any] | None = None
     preflight: dict[str, Any] | None = None
     blocks: list[dict[str, Any]] = field(default_factory=list)
-    waits: list[dict[str, Any]] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
     final: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
@@ -186,7 +202,7 @@ def _take_line(line: bytes, records: RankRecords, next_sequence: int, run_id: st
     if record["kind"] == "block":
         records.blocks.append(record)
     elif record["kind"] == "wait":
-        records.waits.append(record)
+        records.waits.add(record)
     else:
         setattr(records, record["kind"], record)
     return int(record["seq"])

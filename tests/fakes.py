@@ -184,6 +184,7 @@ def write_study(
     waiting_cpu_s: float = 0.03,
     finished: bool = True,
     header_changes: dict[str, Any] | None = None,
+    changed_blocks: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = list,
 ) -> RunLayout:
     """A run directory of a study with the times of `study_time_ms`; hosts are 'node-0' and so on.
 
@@ -202,21 +203,19 @@ def write_study(
             group, place = one.group, {"phase": one.phase, "block": one.block, "warmup": one.warmup}
             if rank in group.ranks:
                 time_ms = (scale or {}).get(group.role, 1.0) * study_time_ms(one.phase, group, rank)
-                writer.append(
-                    "block",
-                    **block(
-                        one.phase,
-                        one.block,
-                        [time_ms + one.block / 1000] * one.steps,
-                        one.warmup,
-                        group=group.record_name(rank),
-                        group_size=group.size,
-                        role=group.role,
-                        images_per_step=0
-                        if one.phase == "allreduce"
-                        else config.batch_of(group.size),
-                    ),
+                images = 0 if one.phase == "allreduce" else config.batch_of(group.size)
+                own = block(
+                    one.phase,
+                    one.block,
+                    [time_ms + one.block / 1000] * one.steps,
+                    one.warmup,
+                    group=group.record_name(rank),
+                    group_size=group.size,
+                    role=group.role,
+                    images_per_step=images,
                 )
+                for changed in changed_blocks([own]):
+                    writer.append("block", **changed)
             else:
                 cpu_ns = round(waiting_cpu_s * 1e9)
                 writer.append("wait", group=group.name, wall_ns=10**9, cpu_ns=cpu_ns, **place)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,25 @@ def test_a_whole_block_that_is_not_there_makes_a_run_incomplete(run_directory: P
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(line for line in lines if b'"block":3,' not in line))
     run = load_run(run_directory)
-    assert "rank 1 holds 0 of the 2 steps of train_step, block 3" in run.incomplete
-    assert len(run.incomplete) == 5
+    assert len(run.incomplete) == 1
+    assert re.fullmatch(
+        r"rank 1 holds 0 of the 2 steps of \w+, block 3 \(and 4 more blocks\)", run.incomplete[0]
+    )
     assert "5 record(s) before this line are not there" in run.problems[0]
+
+
+def test_a_damaged_manifest_is_a_sentence(run_directory: Path) -> None:
+    layout = write_run(run_directory, [ladder_blocks(), ladder_blocks()])
+    for damaged in ('{"ranks": [{}]}', '{"environment": null}', '{"ranks": 3}'):
+        layout.manifest.write_text(damaged)
+        with pytest.raises(RecordsError, match=r"manifest\.json is damaged: it does not describe"):
+            load_run(run_directory)
+
+
+def test_records_of_another_schema_are_named_as_the_reason(run_directory: Path) -> None:
+    write_run(run_directory, [ladder_blocks()], header_changes={"schema_version": 1})
+    with pytest.raises(RecordsError, match=r"version 1, this distbench reads 'distbench\.raw'"):
+        load_run(run_directory)
 
 
 def test_the_first_cause_comes_before_its_echo(run_directory: Path) -> None:

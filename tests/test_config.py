@@ -139,6 +139,17 @@ def test_a_study_is_divided_into_rounds() -> None:
         resolved(sizes="1,2", steps="8", rounds="9")
 
 
+def test_what_only_a_study_has_is_refused_without_one() -> None:
+    with pytest.raises(UsageError, match="--placement is spread, which is for --sizes; give the"):
+        resolved(placement="spread")
+
+
+def test_a_study_that_would_measure_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="--sizes 1 with --phases allreduce measures nothing"):
+        resolved(sizes="1", phases="allreduce")
+    assert resolve({"sizes": (1,), "phases": ("allreduce",)}, on_gpu=False, world_size=1).sizes
+
+
 def test_strong_scaling_divides_one_batch() -> None:
     strong = resolved(sizes="1,2,4", scaling="strong", global_batch="64")
     assert [strong.batch_of(size) for size in (1, 2, 4)] == [64, 32, 16]

@@ -52,7 +52,6 @@ def device(**values: Any) -> dict[str, Any]:
         {"run": {"seed": 5}},
         {"run": {"blocks": 3}},
         {"run": {"tensorflow_log": True}},
-        {"run": {"placement": "spread"}},  # of groups, which a launch of one size has none of
         {"study": {"ranks": 1}, "varied": {"size": "1"}},
         {"manifest": changed(environment={"HOROVOD_FUSION_THRESHOLD": "1", "HOROVOD_RANK": "1"})},
         {"manifest": changed(environment={**MANIFEST["environment"], "SLURM_JOB_ID": "7"})},

@@ -51,7 +51,7 @@ def test_the_main_group_is_the_largest_that_reduces(run_directory: Path) -> None
     assert found.ranks == 2
     assert set(found.summary["group"]) == {"size-2"}
     assert set(found.steps["rank"]) == {0, 1}
-    assert set(found.groups["group"]) == {"alone", "independent", "size-2"}
+    assert set(found.groups["group"]) == {"alone", "size-2"}
 
 
 def test_ranks_alone_are_the_main_group_where_nothing_reduces(run_directory: Path) -> None:

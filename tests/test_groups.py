@@ -18,8 +18,8 @@ from distbench.launched import LaunchedAs
 TWO_NODES = [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def launched(rank: int, size: int, local_rank: int | None, local_size: int | None) -> LaunchedAs:
-    return LaunchedAs("a launcher", rank, size, local_rank, local_size)
+def launched(size: int, local_size: int | None, nodes: int | None) -> LaunchedAs:
+    return LaunchedAs("a launcher", 0, size, 0, local_size, nodes)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,11 @@ def test_at_most_eight_ranks_of_a_node_run_alone() -> None:
     assert turns == [(0, 12), (1, 13), (2,), (3,), (4,), (5,), (6,), (7,)]
 
 
+def test_the_second_control_is_that_of_all_ranks_and_measured_only_beside_them() -> None:
+    roles = {group.role for group in plan_groups(Config(sizes=(1, 2, 4)), TWO_NODES)}
+    assert roles == {"reducing", "alone"}
+
+
 def test_only_what_is_needed_is_registered() -> None:
     groups = plan_groups(Config(sizes=(1, 2, 4, 8)), TWO_NODES)
     assert registered_sets(groups, 8) == [(0, 1, 2, 3), (0, 1)]
@@ -86,25 +91,28 @@ def test_nodes_are_numbered_by_their_first_rank() -> None:
 
 
 def test_what_the_launcher_lets_expect() -> None:
-    assert nodes_by_launcher(launched(5, 8, 1, 4), "spread") == TWO_NODES
-    assert nodes_by_launcher(launched(5, 8, None, None), "packed") == [0] * 8
-    assert nodes_by_launcher(launched(4, 6, 0, 2), "packed") == [0, 0, 1, 1, 2, 2]
+    assert nodes_by_launcher(launched(8, 4, 2), "spread") == TWO_NODES
+    # packed takes the first ranks, wherever a node ends
+    assert nodes_by_launcher(launched(8, None, None), "packed") == [0] * 8
+    assert nodes_by_launcher(launched(6, 2, 3), "packed") == [0] * 6
 
 
 @pytest.mark.parametrize(
-    ("of_rank", "placement", "said"),
+    ("of_rank", "said"),
     [
-        # mpirun --map-by node
-        (launched(1, 4, 0, 2), "packed", "rank 1 is not on the node that its number lets expect"),
-        (launched(5, 8, None, None), "spread", "a launcher does not tell"),
-        (launched(0, 6, 0, 4), "spread", "as many ranks on every node; here 4 of 6 ranks are on"),
+        (launched(8, None, None), "a launcher does not tell"),
+        (launched(8, 4, None), "a launcher does not tell"),
+        # 4, 2 and 2 ranks on three nodes: as the ranks of each node see it
+        (launched(8, 4, 3), "as many ranks on every node; here 4 of 8 ranks are on one of 3"),
+        (launched(8, 2, 3), "as many ranks on every node; here 2 of 8 ranks are on one of 3"),
+        (launched(8, 4, 1), "as many ranks on every node; here 4 of 8 ranks are on one of 1"),
     ],
 )
-def test_a_launch_that_cannot_be_placed_is_refused(
-    of_rank: LaunchedAs, placement: str, said: str
+def test_a_launch_that_cannot_be_spread_is_refused_by_every_rank(
+    of_rank: LaunchedAs, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        nodes_by_launcher(of_rank, placement)
+        nodes_by_launcher(of_rank, "spread")
 
 
 def test_the_true_nodes_must_be_the_expected_ones() -> None:

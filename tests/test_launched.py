@@ -39,7 +39,7 @@ def test_the_reporter_inherits_no_rank() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "local_rank", "local_size"),
+    ("environ", "local_rank", "local_size", "nodes"),
     [
         (
             {
@@ -47,9 +47,11 @@ def test_the_reporter_inherits_no_rank() -> None:
                 "HOROVOD_SIZE": "8",
                 "HOROVOD_LOCAL_RANK": "1",
                 "HOROVOD_LOCAL_SIZE": "4",
+                "HOROVOD_CROSS_SIZE": "2",
             },
             1,
             4,
+            2,
         ),
         (
             {
@@ -58,13 +60,15 @@ def test_the_reporter_inherits_no_rank() -> None:
                 "SLURM_LOCALID": "1",
                 "SLURM_NODEID": "1",
                 "SLURM_STEP_TASKS_PER_NODE": "4,2",
+                "SLURM_STEP_NUM_NODES": "2",
                 "PMI_RANK": "5",
                 "PMI_SIZE": "6",
             },
             1,
             2,
+            2,
         ),
-        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, None, None),
+        ({"PMI_RANK": "0", "PMI_SIZE": "2"}, None, None, None),
         # mpirun of MPICH inside a Slurm job: srun started one proxy a node, and those the ranks
         (
             {
@@ -80,14 +84,15 @@ def test_the_reporter_inherits_no_rank() -> None:
             },
             1,
             2,
+            None,
         ),
     ],
 )
 def test_the_place_on_the_node(
-    environ: dict[str, str], local_rank: int | None, local_size: int | None
+    environ: dict[str, str], local_rank: int | None, local_size: int | None, nodes: int | None
 ) -> None:
     found = launched_as(environ)
-    assert (found.local_rank, found.local_size) == (local_rank, local_size)
+    assert (found.local_rank, found.local_size, found.nodes) == (local_rank, local_size, nodes)
 
 
 @pytest.mark.parametrize(

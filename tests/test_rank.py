@@ -105,7 +105,7 @@ def test_a_study_asks_horovod_for_no_stall_warnings(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_sets_of_a_study_are_known_before_horovod_starts() -> None:
-    launched = LaunchedAs("horovodrun over Gloo", 3, 8, 3, 4)
+    launched = LaunchedAs("horovodrun over Gloo", 3, 8, 3, 4, 2)
     overrides = {"sizes": (1, 2, 4, 8)}
     assert rank._sets_to_register({}, launched) == []
     assert rank._sets_to_register(overrides, launched) == [(0, 1, 2, 3), (0, 1)]

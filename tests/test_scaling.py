@@ -66,7 +66,7 @@ def test_five_rounds_give_no_interval(run_directory: Path) -> None:
 def test_the_baseline_is_named_and_is_a_distribution_over_ranks(run_directory: Path) -> None:
     found = curve(run_directory, study_config(), TWO_NODES)
     assert set(found["baseline"]) == {
-        "size 1, no communication: median of 4 ranks, each alone on its node"
+        "size 1, no communication: median step of 4 ranks, each alone on its node"
     }
     run = load_run(run_directory)
     devices = scaling.baseline_devices(run, job_steps(run.steps), "train_step")
@@ -127,10 +127,39 @@ def test_without_training_the_curve_is_of_the_step_before_it(run_directory: Path
     assert found.loc[4, "efficiency"] == pytest.approx(30.0045 / 38.6035, rel=1e-5)
 
 
-def test_forward_alone_makes_no_curve(run_directory: Path) -> None:
-    write_study(run_directory, study_config(phases=("forward",)), TWO_NODES)
+def test_inference_alone_has_a_curve_too(run_directory: Path) -> None:
+    found = curve(run_directory, study_config(phases=("forward", "allreduce")), TWO_NODES)
+    assert set(found["phase"]) == {"forward"}
+    # the slowest rank takes 2 % longer, with nothing to wait for
+    assert found.loc[4, "efficiency"] == pytest.approx(10.0045 / 10.2035, rel=1e-5)
+
+
+def test_the_allreduce_alone_makes_no_curve(run_directory: Path) -> None:
+    write_study(run_directory, study_config(phases=("allreduce",)), TWO_NODES)
     run = load_run(run_directory)
     assert scaling.scaling_frame(run, job_steps(run.steps)) is None
+
+
+@pytest.mark.parametrize("lost", [b'"role":"alone"', b'"phase":"train_step"'])
+def test_a_run_that_lost_records_takes_no_other_baseline_and_no_other_phase(
+    run_directory: Path, lost: bytes
+) -> None:
+    layout = write_study(run_directory, study_config(), TWO_NODES)
+    for path in sorted(layout.raw.iterdir())[-1:] if b"train" in lost else layout.raw.iterdir():
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(line for line in lines if lost not in line))
+    run = load_run(run_directory)
+    assert run.incomplete
+    found = scaling.scaling_frame(run, job_steps(run.steps))
+    assert found is not None
+    assert set(found["phase"]) == {"train_step"}
+    if b"alone" in lost:
+        assert found["size"].tolist() == [2, 4]
+        assert set(found["baseline"]) == {"none: size 1 is incomplete"}
+        assert found["efficiency"].isna().all()
+    else:
+        assert found["size"].tolist() == [1, 2]
+        assert found["efficiency"].notna().all()
 
 
 def test_a_plain_run_is_one_point(run_directory: Path) -> None:

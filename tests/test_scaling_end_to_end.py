@@ -48,7 +48,7 @@ def test_three_points_from_one_launch(launcher: str, scaling: list[str], tmp_pat
         assert (curve[column] > 0).all()
     assert (curve["efficiency_low"] <= curve["efficiency"]).all()
     assert (curve["efficiency"] <= curve["efficiency_high"]).all()
-    assert "median of 3 ranks, each alone" in curve["baseline"].iloc[0]
+    assert "median step of 3 ranks, each alone" in curve["baseline"].iloc[0]
     kind = "Strong" if scaling else "Weak"
     assert f"{kind} scaling, train_step:" in ended.stdout
     assert "Total img/sec on 3 CPU(s): " in ended.stdout
@@ -76,7 +76,7 @@ def _ranks_outside_waited(found: Run) -> None:
     assert (by_rank["wall_s"] > 0).all()
     assert (by_rank["cpu_s"] > 0).all()
     # rank 2 sits out all that ranks 0 and 1 do together, beside the turns that each sits out
-    counts = [len(records.waits) for records in found.ranks]
+    counts = [records.waits.count for records in found.ranks]
     assert counts[0] == counts[1] < counts[2]
 
 

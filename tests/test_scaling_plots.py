@@ -45,7 +45,7 @@ def test_throughput_has_the_ideal_line_from_the_named_baseline(run_directory: Pa
     assert list(measured.get_ydata()) == pytest.approx(found.scaling["images_per_s"].tolist())
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert legend(figure)[0] == "measured, train_step (median, 95 % interval)"
-    assert "median of 4 ranks, each alone" in legend(figure)[1]
+    assert "median step of 4 ranks, each alone" in legend(figure)[1]
 
 
 def test_efficiency_marks_where_a_node_is_left(run_directory: Path) -> None:
@@ -78,12 +78,21 @@ def test_the_stack_of_each_size_is_as_high_as_its_step(run_directory: Path) -> N
 def test_published_points_are_a_layer_of_their_own_with_their_dates(
     run_directory: Path, name: str
 ) -> None:
-    found = findings(run_directory)
+    config = study_config(width_multiplier=1.0, fc_units=4096, batch_size=32, image_size=224)
+    write_study(run_directory, config, [0, 0, 1, 1])
+    found = find(load_run(run_directory))
     without = scaling_figures(found, [])[name][0]
     with_layer = scaling_figures(found, published_points())[name][0]
     assert not any("published" in text for text in legend(without))
-    layer = [text for text in legend(with_layer) if text.startswith("published, not measured here")]
-    assert any("TensorFlow r1 benchmarks page, 2017-05" in text for text in layer)
+    layer = [
+        text
+        for text in legend(with_layer)
+        if text.startswith("published VGG-16, not measured here")
+    ]
+    assert any(
+        "DGX-1 P100, NVLink, replicated NCCL (TensorFlow r1 benchmarks page, 2017-05)" in text
+        for text in layer
+    )
     added = len(with_layer.axes[0].lines) - len(without.axes[0].lines)
     assert added == len(layer)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distbench.groups import plan_groups
+from distbench.groups import Group, plan_groups
 from distbench.records import RankRecords, RankWriter, read_rank_file
 from distbench.worker import session
 from distbench.worker.device import Device
@@ -28,6 +28,7 @@ class LoneHorovod:
 def a_session(world: FakeWorld, directory: Path, **changes: Any) -> session.Session:
     # size 1 only, so that no rank needs a real Horovod to reduce with
     config = study_config(**{"sizes": (1,), "phases": ("forward", "train_step"), **changes})
+    controls = (Group("independent", tuple(range(world.size)), "independent"),)
     writer = RankWriter(directory, RUN_ID, world.rank)
     writer.append("header", **header(world.rank, world.size))
     device = Device("CPU", "a processor", "", 1, "given")
@@ -35,7 +36,7 @@ def a_session(world: FakeWorld, directory: Path, **changes: Any) -> session.Sess
         world=world,
         hvd=LoneHorovod(),
         config=config,
-        groups=plan_groups(config, [0] * world.size),
+        groups=plan_groups(config, [0] * world.size) + controls[: world.size - 1],
         device=device,
         telemetry=NoTelemetry(),
         run=None,  # type: ignore[arg-type]
@@ -65,9 +66,10 @@ def test_ranks_take_turns_and_write_down_how_they_waited(
         assert len(own) == 14
         assert {block["group"] for block in own} == {f"alone-{records.rank:05d}"}
         assert {block["group_size"] for block in own} == {1}
-        assert len(records.waits) == 14
-        assert {wait["group"] for wait in records.waits} == {f"alone-turn-{1 - records.rank}"}
-        assert all(wait["wall_ns"] > 0 for wait in records.waits)
+        assert records.waits.count == 14
+        assert records.waits.wall_ns > 0
+        text = (tmp_path / f"rank-{records.rank:05d}.jsonl").read_text()
+        assert text.count(f'"alone-turn-{1 - records.rank}","kind":"wait"') == 14
         together = [block for block in records.blocks if block["role"] == "independent"]
         assert {(block["phase"], block["group_size"]) for block in together} == {("train_step", 2)}
 
@@ -78,7 +80,10 @@ def test_networks_of_strong_scaling_share_their_weights(tmp_path: Path) -> None:
     strong.groups = plan_groups(strong.config, [0])[-1:]  # the world of one rank: batch 8
     built = session._build(strong)
     assert list(built.networks) == [8]
-    strong.groups = plan_groups(study_config(sizes=(1,)), [0, 0])
+    strong.groups = (
+        *plan_groups(study_config(sizes=(1,)), [0, 0]),
+        Group("independent", (0, 1), "independent"),
+    )
     built = session._build(strong)
     assert sorted(built.networks) == [4, 8]  # two ranks at once, and one alone
     small, large = built.networks[4], built.networks[8]

@@ -131,10 +131,13 @@ def test_waiting_lasts_as_long_as_the_block(simulated: Simulated) -> None:
         for block in run.ranks[0].blocks
         if block["group"] == "size-2" and block["phase"] == "forward_backward_allreduce"
     }
+    lines = (run.layout.raw / raw_file_name(3)).read_text().splitlines()
     waits = [
         wait
-        for wait in run.ranks[3].waits
-        if wait["group"] == "size-2" and wait["phase"] == "forward_backward_allreduce"
+        for wait in map(json.loads, lines)
+        if wait["kind"] == "wait"
+        and wait["group"] == "size-2"
+        and wait["phase"] == "forward_backward_allreduce"
     ]
     assert len(waits) == 7
     for wait in waits:

@@ -117,7 +117,7 @@ def test_sizes_of_one_launch_have_their_baseline_in_it(tmp_path: Path) -> None:
     assert (point["interval_from"], point["launches"]) == ("rounds", 1)
     assert point["efficiency"] == pytest.approx(10.0035 / 12.5035)
     assert point["efficiency_low"] <= point["efficiency"] <= point["efficiency_high"]
-    assert point["baseline"].startswith("size 1, no communication: median of 2 ranks")
+    assert point["baseline"].startswith("size 1, no communication: median step of 2 ranks")
 
 
 def test_ratios_of_one_launch_are_paired(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_threads_that_differ_between_sizes_part_them(tmp_path: Path) -> None:
     assert [curve.label for curve in found] == ["threads per rank 2", "threads per rank 1"]
 
 
-def test_a_launch_without_a_training_step_is_on_no_curve(tmp_path: Path) -> None:
-    cell = nested_cell(run={"phases": "forward", "sizes": []})
+def test_a_launch_of_the_allreduce_alone_is_on_no_curve(tmp_path: Path) -> None:
+    cell = nested_cell(run={"phases": "allreduce", "sizes": []})
     assert read_launch(launch(tmp_path, cell, 10.0)) is None
     assert curves([]) == []
     assert curves_frame([]).empty

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distbench.errors import MissingPartError, UsageError
+from distbench.errors import CorrectnessError, MissingPartError, RankFailedError, UsageError
 from distbench.launched import ALONE, LaunchedAs
 from distbench.worker import world
 from tests.fakes import FakeWorld, on_every_rank
@@ -58,6 +58,22 @@ def test_a_bug_on_one_rank_is_an_error_on_all() -> None:
 
 def test_together_returns_what_the_action_returned() -> None:
     assert on_every_rank(2, lambda one: one.together(lambda: one.rank)) == [0, 1]
+
+
+def test_where_the_others_may_wait_in_a_collective_a_foreign_error_is_raised_alone() -> None:
+    def alone() -> None:
+        raise MemoryError("no room")
+
+    def agreed() -> None:
+        raise CorrectnessError("wrong")
+
+    world = FakeWorld(0, 1)
+    with pytest.raises(MemoryError):
+        world.together(alone, holds_collectives=True)
+    with pytest.raises(RankFailedError, match="MemoryError: no room"):
+        world.together(alone)
+    with pytest.raises(CorrectnessError):  # found when the collective was over
+        world.together(agreed, holds_collectives=True)
 
 
 def test_fewer_ranks_than_were_started_is_refused() -> None:

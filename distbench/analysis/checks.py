@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from distbench.analysis.collect import Run
+from distbench.analysis.scaling import Device
 from distbench.analysis.statistics import LEAST_SAMPLES
 
 LEAST_BACKWARD_RATIO = 1.5  # a true backward pass costs about twice the forward pass
@@ -24,19 +25,27 @@ class Check(NamedTuple):
     text: str
 
 
-def check_run(run: Run, summary: pd.DataFrame, scaling: pd.DataFrame | None) -> list[Check]:
+def check_run(
+    run: Run,
+    summary: pd.DataFrame,
+    scaling: pd.DataFrame | None,
+    devices: Sequence[Device] = (),
+) -> list[Check]:
     """Every finding about a run, the gravest first.
 
-    `summary` holds the phases of the main group, `scaling` the curve where there is one.
+    `summary` holds the phases of the main group, `scaling` the curve where there is one, `devices`
+    what each rank reached alone.
     """
     found = [
         *_completeness(run),
         *_proofs(run),
         *_backward(run, summary),
-        *_samples(summary),
+        *_samples(run, summary),
         *_oversubscription(run),
         *_waits(run),
-        *_superlinear(scaling),
+        *_superlinear(scaling, devices),
+        *_curve(run, scaling),
+        *_manifest(run),
         *_gpus(run),
         *_instruments(run),
         *_labels(run),
@@ -76,13 +85,13 @@ def _backward(run: Run, summary: pd.DataFrame) -> Iterator[Check]:
         yield Check("note", text)
 
 
-def _samples(summary: pd.DataFrame) -> Iterator[Check]:
+def _samples(run: Run, summary: pd.DataFrame) -> Iterator[Check]:
     few = summary[summary["samples"] < LEAST_SAMPLES]
     if len(few):
         yield Check(
             "note",
             f"no 95 % interval for {', '.join(few['phase'])}: fewer than {LEAST_SAMPLES} blocks; "
-            f"run with --blocks {LEAST_SAMPLES} or more",
+            f"run with --{'rounds' if run.config.sizes else 'blocks'} {LEAST_SAMPLES} or more",
         )
 
 
@@ -93,17 +102,18 @@ def _waits(run: Run) -> Iterator[Check]:
     cores = run.waits["cpu_s"].sum() / run.waits["wall_s"].sum()
     ranks, cores_of_host = Counter(_hosts(run)), _cores_by_host(run)
     crowded = [host for host, count in ranks.items() if count > len(cores_of_host.get(host, ()))]
-    sets = run.manifest.get("process_sets_registered", 0)
-    text = (
-        f"ranks outside of the measured group waited blocked, at {cores:.2f} cores each; Horovod "
-        f"coordinates {sets} process set(s) beside the world in every cycle"
-    )
+    text = f"ranks outside of the measured group waited at {cores:.2f} cores each"
+    if "process_sets_registered" in run.manifest:
+        sets = run.manifest["process_sets_registered"]
+        text += f"; Horovod coordinates {sets} process set(s) beside the world in every cycle"
     polls = run.first_header["controller"] == "mpi" and cores > MOST_WAITING_CORES
+    if polls:
+        text += "; under MPI Horovod's own thread polls"
     if polls and crowded and run.device_kind == "CPU":
         yield Check(
             "suspect",
-            f"{text}. {crowded[0]} has more ranks than cores, so that this waiting (Horovod's own "
-            "thread polls under MPI) slows the small sizes; use horovodrun --gloo or fewer ranks",
+            f"{text}. {crowded[0]} has more ranks than cores, so that this slows the small sizes; "
+            "use horovodrun --gloo or fewer ranks",
         )
     else:
         yield Check("note", text)
@@ -120,15 +130,35 @@ def _cores_by_host(run: Run) -> dict[str, set[int]]:
     return cores
 
 
-def _superlinear(scaling: pd.DataFrame | None) -> Iterator[Check]:
+def _superlinear(scaling: pd.DataFrame | None, devices: Sequence[Device]) -> Iterator[Check]:
     if scaling is None:
         return
-    beyond_noise = scaling["efficiency_low"].fillna(scaling["efficiency"])
-    for row in scaling[beyond_noise > MOST_EFFICIENCY].itertuples():
+    fastest = max((device.images_per_s for device in devices), default=float("nan"))
+    for row in scaling[scaling["efficiency"] > MOST_EFFICIENCY].itertuples():
+        found = f"{row.size} ranks have an efficiency of {100 * row.efficiency:.1f} %"
+        if row.images_per_s / row.size <= fastest:
+            why = (
+                "their ranks are faster than the baseline's median and slower than its fastest: the "
+                "devices differ, so compare like with like"
+            )
+        else:
+            why = "more than any rank alone; was the baseline slowed down by something else?"
+        yield Check("suspect", f"{found}: {why}")
+
+
+def _curve(run: Run, scaling: pd.DataFrame | None) -> Iterator[Check]:
+    if run.config.sizes and scaling is None:
         yield Check(
-            "suspect",
-            f"{row.size} ranks have an efficiency of {100 * row.efficiency:.1f} %: more than each rank "
-            f"alone. Was the baseline ({row.baseline}) slowed down by something else?",
+            "note", "no phase that computes was run, so that there is no curve; see summary.csv"
+        )
+
+
+def _manifest(run: Run) -> Iterator[Check]:
+    if not run.manifest:
+        yield Check(
+            "note",
+            "manifest.json is not there: whether cores were shared, tuning was on or devices differ "
+            "was not checked",
         )
 
 

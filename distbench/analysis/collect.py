@@ -92,7 +92,7 @@ def load_run(directory: str | Path) -> Run:
     headers = [records.header for records in ranks if records.header is not None]
     if not headers:
         raise RecordsError(
-            f"{layout.raw} holds no readable record of any rank; "
+            f"{layout.raw} holds no readable record of any rank{_first_problem(ranks)}; "
             "name a run directory whose run got as far as its first block"
         )
     problems = tuple(problem for records in ranks for problem in records.problems)
@@ -110,6 +110,11 @@ def load_run(directory: str | Path) -> Run:
     )
 
 
+def _first_problem(ranks: Sequence[RankRecords]) -> str:
+    problems = [problem for records in ranks for problem in records.problems]
+    return f" ({problems[0]})" if problems else ""
+
+
 def _read_config(layout: RunLayout) -> tuple[Config, str]:
     document = _read_json(layout.config)
     run_id = document.pop("run_id", None)
@@ -120,7 +125,25 @@ def _read_config(layout: RunLayout) -> tuple[Config, str]:
 
 
 def _read_manifest(layout: RunLayout) -> dict[str, Any]:
-    return _read_json(layout.manifest) if layout.manifest.exists() else {}
+    manifest = _read_json(layout.manifest) if layout.manifest.exists() else {}
+    ranks, environment = manifest.get("ranks", []), manifest.get("environment", {})
+    whole = isinstance(environment, dict) and isinstance(ranks, list)
+    if not whole or not all(_describes_a_rank(item) for item in ranks):
+        raise RecordsError(
+            f"{layout.manifest} is damaged: it does not describe the ranks; bring it back from a "
+            "copy, or take it away to report without it"
+        )
+    return manifest
+
+
+def _describes_a_rank(item: Any) -> bool:
+    return (
+        isinstance(item, dict)
+        and {"rank", "host", "device", "cores_allowed"} <= set(item)
+        and isinstance(item["device"], dict)
+        and {"kind", "threads"} <= set(item["device"])
+        and isinstance(item["cores_allowed"], list)
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -191,19 +214,27 @@ def _missing_blocks(
     for block in records.blocks:
         key = (block["phase"], block["group"], block["block"], block["warmup"])
         held[key] = held.get(key, 0) + len(block["duration_ns"])
-    for (phase, group, index, warmup), steps in planned.items():
-        found = held.get((phase, group, index, warmup), 0)
-        if found != steps:
-            name = "warm-up" if warmup else f"block {index}"
-            where = "" if group == WORLD else f" of {group}"
-            yield f"rank {records.rank} holds {found} of the {steps} steps of {phase}{where}, {name}"
+    lacking = [key for key, steps in planned.items() if held.get(key, 0) != steps]
+    if lacking:
+        phase, group, index, warmup = lacking[0]
+        name = "warm-up" if warmup else f"block {index}"
+        more = f" (and {len(lacking) - 1} more blocks)" if len(lacking) > 1 else ""
+        yield (
+            f"rank {records.rank} holds {held.get(lacking[0], 0)} of the {planned[lacking[0]]} steps "
+            f"of {phase}{_of_group(group)}, {name}{more}"
+        )
 
 
 def _last_place(records: RankRecords) -> str:
     if not records.blocks:
         return "before its first block"
     last = records.blocks[-1]
-    return f"after block {last['block']} of {last['phase']}"
+    name = "the warm-up" if last["warmup"] else f"block {last['block']}"
+    return f"after {name} of {last['phase']}{_of_group(last['group'])}"
+
+
+def _of_group(group: str) -> str:
+    return "" if group == WORLD else f" of {group}"
 
 
 def _steps_frame(ranks: Sequence[RankRecords]) -> pd.DataFrame:
@@ -265,11 +296,11 @@ def _waits_frame(ranks: Sequence[RankRecords]) -> pd.DataFrame:
         {
             "rank": records.rank,
             "host": _host(records),
-            "wall_s": sum(wait["wall_ns"] for wait in records.waits) / 1e9,
-            "cpu_s": sum(wait["cpu_ns"] for wait in records.waits) / 1e9,
+            "wall_s": records.waits.wall_ns / 1e9,
+            "cpu_s": records.waits.cpu_ns / 1e9,
         }
         for records in ranks
-        if records.waits
+        if records.waits.count
     ]
     return pd.DataFrame(rows, columns=["rank", "host", "wall_s", "cpu_s"])
 

@@ -21,6 +21,7 @@ from distbench.analysis.summary import (
     communication,
     measured_groups,
 )
+from distbench.config import Config
 from distbench.groups import INDEPENDENT, REDUCING, WORLD
 
 NAN = float("nan")
@@ -46,29 +47,40 @@ def curve_points(jobs: pd.DataFrame) -> list[Point]:
 
 
 def scaling_frame(run: Run, jobs: pd.DataFrame) -> pd.DataFrame | None:
-    """One row per size, ascending; None where no size ran a training phase.
+    """One row per size, ascending; None where no size ran a phase that computes.
 
     `jobs` is what `job_steps` made of the run's steps. Intervals rest on the rounds: each round holds
     every size, so that its own ratio of two sizes is free of the drift between rounds.
     """
-    points = curve_points(jobs)
-    phase = curve_phase(points)
+    phase = curve_phase(run.config)
     if phase is None:
         return None
-    measured = [point for point in points if (point.jobs["phase"] == phase).any()]
-    base = measured[0] if len(measured) > 1 or measured[0].size == 1 else None
-    rows = [_row(run, jobs, point, base, phase) for point in measured]
-    return pd.DataFrame(rows)
+    measured = [point for point in curve_points(jobs) if (point.jobs["phase"] == phase).any()]
+    base, why_not = _baseline(run, measured)
+    rows = [_row(run, jobs, point, base, why_not, phase) for point in measured]
+    return pd.DataFrame(rows) if rows else None
 
 
-def curve_phase(points: list[Point]) -> str | None:
-    """The headline phase of the largest size: train_step, else forward_backward_allreduce."""
-    measured = set(points[-1].jobs["phase"]) if points else set()
-    return next((phase for phase in HEADLINE_PHASES if phase in measured), None)
+def curve_phase(config: Config) -> str | None:
+    """The phase that the curve is of: the headline's, else what was asked for of computing alone.
+
+    It follows from the configuration, so that a run which lost records is never of another phase.
+    """
+    candidates = (*HEADLINE_PHASES, "forward_backward", "forward")
+    return next((phase for phase in candidates if phase in config.phases), None)
+
+
+def _baseline(run: Run, measured: list[Point]) -> tuple[Point | None, str]:
+    """The smallest size that was asked for, or None and why there is none: never another one."""
+    sizes = run.config.sizes or (run.size,)
+    if sizes == sizes[:1] and sizes[0] > 1:
+        return None, "none: one size was measured"
+    base = next((point for point in measured if point.size == sizes[0]), None)
+    return base, "" if base else f"none: size {sizes[0]} is incomplete"
 
 
 def _row(
-    run: Run, jobs: pd.DataFrame, point: Point, base: Point | None, phase: str
+    run: Run, jobs: pd.DataFrame, point: Point, base: Point | None, why_not: str, phase: str
 ) -> dict[str, Any]:
     own = point.jobs[point.jobs["phase"] == phase]
     step_s, images = float(own["step_s"].median()), int(own["images"].iloc[0])
@@ -87,7 +99,7 @@ def _row(
         "images_per_s": images / step_s,
         "images_per_s_low": images / steps.high,
         "images_per_s_high": images / steps.low,
-        **_against_baseline(point, base, phase),
+        **_against_baseline(point, base, why_not, phase),
         **_communication(run, point),
         **_against_independent(jobs, point, phase),
     }
@@ -100,9 +112,9 @@ def _nodes(run: Run, point: Point) -> int:
     return int(run.steps.loc[run.steps["group"] == point.group, "host"].nunique())
 
 
-def _against_baseline(point: Point, base: Point | None, phase: str) -> dict[str, Any]:
+def _against_baseline(point: Point, base: Point | None, why_not: str, phase: str) -> dict[str, Any]:
     if base is None:
-        speed_up, interval, name, size = NAN, NO_INTERVAL, "none: one size was measured", 0
+        speed_up, interval, name, size = NAN, NO_INTERVAL, why_not, 0
     else:
         speed_up, interval = _throughput_ratio(point.jobs, base.jobs, phase)
         name, size = baseline_name(base), base.size
@@ -124,7 +136,7 @@ def baseline_name(base: Point) -> str:
     if base.group != BASELINE:
         return f"size {base.size}" + (" (no communication)" if base.size == 1 else "")
     ranks = base.jobs["group"].nunique()
-    return f"size 1, no communication: median of {ranks} ranks, each alone on its node"
+    return f"size 1, no communication: median step of {ranks} ranks, each alone on its node"
 
 
 def _throughput_ratio(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -47,16 +48,10 @@ def report(directory: str | Path, published: bool = False) -> tuple[Findings, st
     run, _ = collect(directory)
     findings = find(run)
     charts = _write_charts(findings, published)
-    labels = {
-        "network": run.config.network_label,
-        "preset": run.config.preset,
-        "device": run.device_kind,
-        "simulated": run.is_simulated,
-    }
     frames = {"summary.csv": findings.groups, "scaling.csv": findings.scaling}
     for name, frame in frames.items():
         if frame is not None:
-            text = csv_text(frame.assign(**labels))
+            text = csv_text(frame.assign(**_labels(findings)))
             write_atomically(run.layout.derived / name, text.encode())
     if findings.scaling is not None:
         path = run.layout.derived / "scaling_nvidia.md"
@@ -64,6 +59,23 @@ def report(directory: str | Path, published: bool = False) -> tuple[Findings, st
     path = run.layout.derived / "report.md"
     write_atomically(path, markdown_report(findings, charts).encode())
     return findings, terminal_report(findings), path
+
+
+def _labels(findings: Findings) -> dict[str, Any]:
+    """What every row of a CSV file says of its run, so that no two kinds of runs are mixed."""
+    run = findings.run
+    return {
+        "run_id": run.run_id,
+        "network": run.config.network_label,
+        "preset": run.config.preset,
+        "device": run.device_kind,
+        "controller": str(run.first_header["controller"]),
+        "scaling": run.config.scaling,
+        "placement": run.config.placement if run.config.sizes else "",
+        "simulated": run.is_simulated,
+        "valid": findings.is_valid,
+        "suspect": any(check.level == "suspect" for check in findings.checks),
+    }
 
 
 def find(run: Run) -> Findings:
@@ -81,6 +93,7 @@ def find(run: Run) -> Findings:
     main_jobs = measured_groups(jobs)[main]
     scaling = scaling_frame(run, jobs) if run.config.sizes else None
     phase = None if scaling is None else str(scaling["phase"].iloc[0])
+    devices = baseline_devices(run, jobs, phase) if phase else []
     return Findings(
         run=run,
         groups=groups,
@@ -90,9 +103,9 @@ def find(run: Run) -> Findings:
         all_jobs=jobs,
         communication=communication(main_jobs),
         parts=step_parts(main_jobs),
-        checks=check_run(run, summary, scaling),
+        checks=check_run(run, summary, scaling, devices),
         scaling=scaling,
-        devices=baseline_devices(run, jobs, phase) if phase else [],
+        devices=devices,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from distbench import units
 from distbench.analysis.scaling import curve_points
 from distbench.analysis.summary import step_parts
 from distbench.report.findings import Findings
-from distbench.report.published import Published
+from distbench.report.published import Published, comparable
 from distbench.report.style import (
     GREY,
     PART_COLOURS,
@@ -24,7 +25,7 @@ from distbench.report.style import (
     time_formatter,
 )
 
-PUBLISHED_MARKERS = "sD^vPX"
+PUBLISHED_MARKERS = "sD^v<>PXphH8d*"
 LEGEND_LINE_INCHES = 0.21
 LOW_EFFICIENCY = 0.2  # so near to the axis that its label stands above it
 
@@ -34,6 +35,7 @@ def scaling_figures(findings: Findings, published: Sequence[Published]) -> dict[
     curve = findings.scaling
     if curve is None or len(curve) < 2:
         return {}
+    published = comparable(findings.run.config, published)
     phase = str(curve["phase"].iloc[0])
     kind = findings.run.config.scaling
     drawn = {
@@ -54,7 +56,9 @@ def scaling_figures(findings: Findings, published: Sequence[Published]) -> dict[
 
 
 def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
-    figure, axes = new_figure(findings, f"{_kind(findings)} scaling: throughput", height=4.8)
+    figure, axes = new_figure(
+        findings, f"{_kind(findings)} scaling: throughput", height=4.8, of_curve=True
+    )
     base = curve.iloc[0]
     per_rank = base["images_per_s"] / base["size"]
     reach = _sizes(curve, published)
@@ -115,7 +119,9 @@ def _step_time(
     }
     if min(len(of_size) for of_size in parts.values()) < 2:
         return None
-    figure, axes = new_figure(findings, "Where a step's time goes, by size", height=4.3)
+    figure, axes = new_figure(
+        findings, "Where a step's time goes, by size", height=4.3, of_curve=True
+    )
     positions = {size: position for position, size in enumerate(parts)}
     names = [name for name in PART_COLOURS if any(name in of_size for of_size in parts.values())]
     for name in names:
@@ -133,7 +139,7 @@ def _step_time(
             ha="center",
             fontweight="bold",
         )
-    _publish_steps(axes, published, positions)
+    _publish_steps(axes, published, positions, int(curve["batch_per_rank"].iloc[0]))
     axes.set_xticks(list(positions.values()), [str(size) for size in positions])
     axes.set_xlabel("ranks")
     axes.grid(axis="x", visible=False)
@@ -196,7 +202,7 @@ def _mark_nodes(axes: Axes, curve: pd.DataFrame) -> None:
                 np.sqrt(before.size * after.size),
                 color=GREY,
                 linestyle=":",
-                label=None if labelled else "more nodes from here on",
+                label=None if labelled else "the number of nodes grows between these sizes",
             )
             axes.annotate(
                 f"{before.nodes} → {after.nodes} nodes",
@@ -211,7 +217,9 @@ def _mark_nodes(axes: Axes, curve: pd.DataFrame) -> None:
 
 
 def _publish(axes: Axes, published: Sequence[Published], column: str) -> None:
-    for marker, label in zip(PUBLISHED_MARKERS, dict.fromkeys(point.label for point in published)):
+    for marker, label in zip(
+        cycle(PUBLISHED_MARKERS), dict.fromkeys(point.label for point in published)
+    ):
         points = [point for point in published if point.label == label]
         values = [getattr(point, column) for point in points]
         if not np.all(np.isnan(values)):
@@ -222,16 +230,21 @@ def _publish(axes: Axes, published: Sequence[Published], column: str) -> None:
                 marker=marker,
                 color=GREY,
                 markerfacecolor="none",
-                label=f"published, not measured here: {label}",
+                label=f"published VGG-16, not measured here: {label}",
             )
 
 
-def _publish_steps(axes: Axes, published: Sequence[Published], positions: dict[int, int]) -> None:
-    for marker, label in zip(PUBLISHED_MARKERS, dict.fromkeys(point.label for point in published)):
+def _publish_steps(
+    axes: Axes, published: Sequence[Published], positions: dict[int, int], batch: int
+) -> None:
+    """A step's time depends on the batch: only points of the same one."""
+    for marker, label in zip(
+        cycle(PUBLISHED_MARKERS), dict.fromkeys(point.label for point in published)
+    ):
         points = [
             point
             for point in published
-            if point.label == label and point.ranks in positions and not np.isnan(point.step_s)
+            if point.label == label and point.ranks in positions and point.batch_per_rank == batch
         ]
         if points:
             axes.plot(
@@ -241,7 +254,7 @@ def _publish_steps(axes: Axes, published: Sequence[Published], positions: dict[i
                 marker=marker,
                 color=GREY,
                 markerfacecolor="white",
-                label=f"published, not measured here: {label}",
+                label=f"published VGG-16, not measured here: {label}",
             )
 
 

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from distbench import units
-from distbench.report.findings import Findings
+from distbench.report.findings import Findings, title
 from distbench.report.text import aligned, markdown, markdown_table
 
 SCALING_COLUMNS = (
-    "ranks",
+    "size",
     "nodes",
     "batch/rank",
     "images/s",
@@ -20,6 +20,7 @@ SCALING_COLUMNS = (
     "95 % interval",
     "exposed",
     "busbw",
+    "baseline",
 )
 # The columns of NVIDIA's DeepLearningExamples, so that the table can stand beside theirs.
 NVIDIA_COLUMNS = (
@@ -44,16 +45,22 @@ def scaling_rows(findings: Findings) -> list[tuple[str, ...]]:
             str(row.batch_per_rank),
             units.rate(row.images_per_s),
             _range(row.images_per_s_low, row.images_per_s_high, units.rate),
-            f"{units.significant(row.speed_up, 3)} ×",
+            _times(row.speed_up),
             units.percent(row.efficiency),
             "baseline"
             if row.size == row.baseline_size
             else _range(row.efficiency_low, row.efficiency_high, units.percent),
             units.seconds(row.exposed_s, 3),
             units.bandwidth(row.busbw_bytes_per_s),
+            f"size {row.baseline_size}" if row.baseline_size else "none",
         )
         for row in findings.scaling.itertuples()
     ]
+
+
+def _times(speed_up: float) -> str:
+    text = units.significant(speed_up, 3)
+    return text if math.isnan(speed_up) else f"{text} ×"
 
 
 def _range(low: float, high: float, text: Any) -> str:
@@ -65,7 +72,7 @@ def scaling_table(findings: Findings) -> list[str]:
     if findings.scaling is None:
         return []
     title = f"{_kind(findings)} scaling, {_phase(findings)}:"
-    return [title, *aligned([SCALING_COLUMNS, *scaling_rows(findings)])]
+    return [findings.warning + title, *aligned([SCALING_COLUMNS, *scaling_rows(findings)])]
 
 
 def scaling_lines(findings: Findings) -> list[str]:
@@ -73,10 +80,10 @@ def scaling_lines(findings: Findings) -> list[str]:
     if findings.scaling is None:
         return []
     first, last = findings.scaling.iloc[0], findings.scaling.iloc[-1]
-    lines = [
-        f"Baseline of every speed-up: {first['baseline']}, "
-        f"{units.rate(first['images_per_s'])} images/s."
-    ]
+    lines = [f"Baseline of every speed-up: {first['baseline']}"]
+    if first["baseline_size"]:
+        lines[0] += f", {units.rate(first['images_per_s'])} images/s"
+    lines[0] += "."
     if findings.devices:
         slowest = min(findings.devices, key=lambda device: device.images_per_s)
         fastest = max(findings.devices, key=lambda device: device.images_per_s)
@@ -100,7 +107,7 @@ def scaling_markdown(findings: Findings) -> list[str]:
     if findings.scaling is None:
         return []
     return [
-        f"## {_kind(findings)} scaling, {_phase(findings)}",
+        f"## {findings.warning}{_kind(findings)} scaling, {_phase(findings)}",
         "",
         *markdown_table(SCALING_COLUMNS, scaling_rows(findings)),
         "",
@@ -108,13 +115,21 @@ def scaling_markdown(findings: Findings) -> list[str]:
         "- efficiency = (images/s ÷ ranks) ÷ (the baseline's images/s ÷ its ranks); intervals rest on "
         "the ratios of the rounds, each of which holds every size.",
         "",
-        f"## Phases at {findings.ranks} ranks",
+        f"## {phases_title(findings)}",
         "",
     ]
 
 
+def phases_title(findings: Findings) -> str:
+    """Whose phases the tables and charts of one group show."""
+    return f"Phases at {findings.ranks} rank{'s' if findings.ranks > 1 else ''}"
+
+
 def nvidia_table(findings: Findings) -> str:
-    """The curve as a Markdown table for a README; what was not measured is 'n/a'."""
+    """The curve as a Markdown table for a README; what was not measured is 'n/a'.
+
+    Above it stands what was run, and whether the checks found something.
+    """
     words = {"arithmetic": _arithmetic(findings), "kind": _kind(findings)}
     columns = [column.format(**words) for column in NVIDIA_COLUMNS]
     if "GPU" not in findings.run.device_kind:
@@ -128,12 +143,13 @@ def nvidia_table(findings: Findings) -> str:
             f"{units.rate(row.images_per_s)} img/s",
             none,
             none,
-            f"{row.speed_up:.2f}",
+            units.significant(row.speed_up, 3),
             none,
         )
         for row in findings.scaling.itertuples()
     ]
-    return "\n".join([*markdown_table(columns, rows), ""])
+    what = markdown(f"{findings.warning}{title(findings.run)}")
+    return "\n".join([what, "", *markdown_table(columns, rows), ""])
 
 
 def _arithmetic(findings: Findings) -> str:

@@ -267,8 +267,8 @@ def _notes(findings: StudyFindings) -> list[str]:
         ] = None
     if findings.without_curve:
         notes[
-            f"note: {findings.without_curve} launch(es) ran neither train_step nor "
-            "forward_backward_allreduce, so that they are on no curve"
+            f"note: {findings.without_curve} launch(es) ran no phase that computes, so that they are "
+            "on no curve"
         ] = None
     few = any((curve.points["launches"] < 2).any() for curve in findings.curves)
     if few:

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter
 
 from distbench import units
 from distbench.report.findings import Findings, title
+from distbench.report.scaling_tables import phases_title
 from distbench.report.text import printable
 
 # One colour per phase in every figure, from a palette made for colour-blind readers (petroff10).
@@ -71,12 +72,17 @@ def time_formatter(digits: int) -> FuncFormatter:
     return FuncFormatter(lambda value_s, _: units.seconds(value_s, digits))
 
 
-def new_figure(findings: Findings, name: str, height: float) -> tuple[Figure, Axes]:
-    """An empty chart, `height` inches high, with its name and what was run above it."""
+def new_figure(
+    findings: Findings, name: str, height: float, of_curve: bool = False
+) -> tuple[Figure, Axes]:
+    """An empty chart, `height` inches high, with its name and what was run above it.
+
+    `of_curve` says that it shows all sizes; a chart of one group names that group's.
+    """
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
     name_figure(figure, name)
-    axes.set_title(subtitle(findings))
+    axes.set_title(subtitle(findings, of_curve))
     return figure, axes
 
 
@@ -85,8 +91,9 @@ def name_figure(figure: Figure, name: str) -> None:
     figure.suptitle(name, ha="left", x=0.01, fontweight="bold", fontsize=14)
 
 
-def subtitle(findings: Findings) -> str:
+def subtitle(findings: Findings, of_curve: bool = False) -> str:
     """What was run: no chart of a CPU, of a reduced network or of a broken run goes unmarked."""
     # matplotlib would read text between dollar signs as a formula.
-    text = f"{findings.warning}{printable(title(findings.run))}".replace("$", r"\$")
+    group = f"; {phases_title(findings)}" if findings.run.config.sizes and not of_curve else ""
+    text = f"{findings.warning}{printable(title(findings.run))}{group}".replace("$", r"\$")
     return textwrap.fill(text, SUBTITLE_CHARACTERS)

@@ -10,9 +10,14 @@ import pandas as pd
 
 from distbench import units
 from distbench.analysis.collect import Run
-from distbench.analysis.summary import headline_phase
+from distbench.analysis.summary import BASELINE, headline_phase
 from distbench.report.findings import Findings, title
-from distbench.report.scaling_tables import scaling_lines, scaling_markdown, scaling_table
+from distbench.report.scaling_tables import (
+    phases_title,
+    scaling_lines,
+    scaling_markdown,
+    scaling_table,
+)
 from distbench.report.text import aligned, markdown, markdown_table, printable
 
 PHASE_COLUMNS = (
@@ -90,6 +95,8 @@ def headline(findings: Findings) -> str:
 
 def _of_all(findings: Findings) -> str:
     ranks = findings.ranks
+    if findings.summary["group"].iloc[0] == BASELINE:
+        return " of each rank alone"
     return " in all" if ranks == findings.run.size else f" of {ranks} of {findings.run.size} ranks"
 
 
@@ -140,7 +147,7 @@ def terminal_report(findings: Findings) -> str:
     sections = [
         [title(findings.run), headline(findings)],
         [*scaling_table(findings), *scaling_lines(findings)],
-        [_phases_title(findings), *aligned(rows), SKEW_NOTE],
+        [f"{phases_title(findings)}:", *aligned(rows), SKEW_NOTE],
         communication_lines(findings),
         [f"{check.level}: {check.text}" for check in findings.checks],
         scraper_lines(findings),
@@ -148,10 +155,6 @@ def terminal_report(findings: Findings) -> str:
     return "\n\n".join(
         "\n".join(printable(line) for line in section) for section in sections if section
     )
-
-
-def _phases_title(findings: Findings) -> str:
-    return f"Phases at {findings.ranks} rank{'s' if findings.ranks > 1 else ''}:"
 
 
 def markdown_report(findings: Findings, charts: Sequence[tuple[str, str]]) -> str:
@@ -162,7 +165,7 @@ def markdown_report(findings: Findings, charts: Sequence[tuple[str, str]]) -> st
     lines += markdown_table(PHASE_COLUMNS, phase_rows(findings.summary))
     lines += ["", "A job step is as long as its slowest rank; the interval of its median rests on "]
     lines[-1] += "the medians of the blocks. Skew is the median difference between ranks. "
-    lines[-1] += "images/s is the images of all ranks ÷ the median job step."
+    lines[-1] += "images/s is the images of these ranks ÷ the median job step."
     lines += ["", *(f"- {markdown(line)}" for line in communication_lines(findings))]
     lines += ["", "As the seed benchmark prints it:", "", "```", *_seed_lines(findings), "```", ""]
     for file_name, caption in charts:
@@ -203,6 +206,8 @@ def _environment_rows(run: Run) -> list[tuple[str, str]]:
         ("git commit", str(run.manifest.get("git_commit") or "unknown")),
     ]
     shown = ("tensorflow", "tensorflow-cpu", "python", "distbench", "nvidia-nccl-cu12")
+    if config.sizes:
+        rows.append(("placement", config.placement))
     return rows + [(name, versions[name]) for name in shown if name in versions]
 
 

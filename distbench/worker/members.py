@@ -22,9 +22,13 @@ class Members:
         self.size = len(self.ranks)
         self.index = self.ranks.index(world.rank) if world.rank in self.ranks else None
 
-    def together(self, action: Callable[[], T]) -> T | None:
-        """Runs `action` on the group's ranks; an error of one is raised on every rank of the world."""
-        return self._world.together(action if self.index is not None else lambda: None)
+    def together(self, action: Callable[[], T], holds_collectives: bool = False) -> T | None:
+        """Runs `action` on the group's ranks; an error of one is raised on every rank of the world.
+
+        `holds_collectives` as in `World.together`.
+        """
+        own = action if self.index is not None else lambda: None
+        return self._world.together(own, holds_collectives)
 
     def allgather_json(self, value: Any) -> list[Any]:
         """The `value` of each of the group's ranks in their order, on every rank of the world."""

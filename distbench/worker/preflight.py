@@ -14,6 +14,7 @@ from typing import Any
 
 from distbench.errors import CorrectnessError, MismatchError
 from distbench.worker.executed_ops import ALLREDUCE_OP
+from distbench.worker.mean_pattern import MeanPattern
 from distbench.worker.members import Members
 from distbench.worker.network import Network
 from distbench.worker.phases import KEEP_PROB_INFERENCE, Phase
@@ -24,7 +25,6 @@ from distbench.worker.world import World
 # way flips a few ReLU and pooling decisions, which moved the first kernel's gradient by 0.09 to 0.11
 # when emulated. Work that was left out differs by 1.
 GRADIENT_TOLERANCE = {"CPU": 1e-4, "GPU": 0.25}
-FLOAT32_MANTISSA_BITS = 24
 WRONG_WORK = (
     "no speed is shown for work that is not done; please report this with the run directory"
 )
@@ -96,42 +96,6 @@ def check_allreduce_mean(
                 f"allreduce returned a mean that is off by {worst:g} in gradient tensor {tensor}; "
                 f"{WRONG_WORK}"
             )
-
-
-class MeanPattern:
-    """Numbers whose mean over the ranks is known exactly (see `check_allreduce_mean`)."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        bits = max(2, FLOAT32_MANTISSA_BITS - math.ceil(math.log2(size + 1)))
-        self.fractions = 2 ** min(10, bits // 2)
-        self.rank_terms: int = max(1, 2 ** (bits // 2) - 2)
-        terms = [self._rank_term(rank) for rank in range(size)]
-        self.mean_term = sum(terms) / size
-        exact = size & (size - 1) == 0
-        self.tolerance = 0.0 if exact else 2.0**-22 * (self.mean_term + 1)
-
-    def _rank_term(self, rank: int) -> int:
-        return rank % self.rank_terms + 1
-
-    def sent(self, rank: int, tensor: int, shape: Sequence[int]) -> Any:
-        """What rank `rank` sends as gradient tensor `tensor`, float32 of `shape`."""
-        return self._filled(float(self._rank_term(rank)), tensor, shape)
-
-    def largest_error(self, received: Any, tensor: int, shape: Sequence[int]) -> float:
-        """The largest absolute difference between `received` and the mean; NaN where it holds one."""
-        import tensorflow as tf
-
-        expected = self._filled(self.mean_term, tensor, shape)
-        return float(tf.reduce_max(tf.abs(received - expected)))
-
-    def _filled(self, term: float, tensor: int, shape: Sequence[int]) -> Any:
-        import tensorflow as tf
-
-        one_period = (tf.range(self.fractions, dtype=tf.float32) + tensor) % self.fractions
-        periods = -(-math.prod(shape) // self.fractions)
-        values = tf.tile(one_period / self.fractions + term, [periods])
-        return tf.reshape(values[: math.prod(shape)], shape)
 
 
 def check_forward(phase: Phase, network: Network) -> None:
@@ -264,13 +228,15 @@ def prove_phases(
     found: dict[str, Any] = {"executed_allreduces": {}, "reduced_gradients_digest": {}}
     for name in names:
         found["executed_allreduces"][name] = members.together(
-            lambda name=name: check_executed_allreduces(phases[name], count_ops)  # type: ignore[misc]
+            lambda name=name: check_executed_allreduces(phases[name], count_ops),  # type: ignore[misc]
+            holds_collectives=True,
         )
     if "allreduce" in names:
         members.together(
             lambda: check_allreduce_mean(
                 phases["allreduce"], shapes, members.size, members.index or 0
-            )
+            ),
+            holds_collectives=True,
         )
     for name in REDUCED_PHASES:
         if name in names:

@@ -49,7 +49,7 @@ def run_rank(overrides: Overrides) -> str | None:
     show_log = overrides.get("tensorflow_log", False)
     launched = launched_as(os.environ)
     sets = _sets_to_register(overrides, launched)
-    prepare_environment(show_log, is_study="sizes" in overrides)
+    prepare_environment(show_log, is_study=bool(overrides.get("sizes")))
     with stderr_kept_back(not show_log):
         hvd = import_horovod()
     world = open_world(hvd, launched, sets)
@@ -257,11 +257,17 @@ def _record_failure(session: Session, error: DistbenchError, trace: str) -> None
 def _leave_failure(session: Session, error: DistbenchError, description: Any, trace: str) -> None:
     if session.is_gathered:
         return
-    session.writer.append(
-        "failure", **description, sentence=error.sentence, is_echo=error.is_echo, traceback=trace
-    )
-    if error.on_every_rank:  # all ranks are here, so that their records can still be brought
-        _gather(session)
+    try:
+        session.writer.append(
+            "failure",
+            **description,
+            sentence=error.sentence,
+            is_echo=error.is_echo,
+            traceback=trace,
+        )
+    finally:
+        if error.on_every_rank:  # all ranks are here, so that their records can still be brought
+            _gather(session)
 
 
 def _leave_status(session: Session, error: DistbenchError, description: Any, trace: str) -> None:

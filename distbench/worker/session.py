@@ -184,6 +184,7 @@ def _run_block(session: Session, phase: Phase | None, block: PlannedBlock) -> No
         kind, record, group = "wait", _waited(session), block.group.name
     session.writer.append(
         kind,
+        durable=phase is not None,  # a lost wait costs no measurement, and the next block brings it
         phase=block.phase,
         group=group,
         block=block.block,

@@ -84,11 +84,12 @@ class World(ABC):
         parts = self.allgather_bytes(json.dumps(value, sort_keys=True).encode())
         return [json.loads(part) for part in parts]
 
-    def together(self, action: Callable[[], T]) -> T:
+    def together(self, action: Callable[[], T], holds_collectives: bool = False) -> T:
         """Runs `action` on every rank; where it fails on any, the first rank's error is raised on all.
 
         So no rank goes on into a collective that the others never enter. An error that is not ours
-        is raised as RankFailedError.
+        is raised as RankFailedError; but where `action` itself `holds_collectives`, the others may
+        wait for this rank inside of one and cannot be told: the error is then raised here alone.
         """
         problem: DistbenchError | None = None
         cause: Exception | None = None
@@ -98,6 +99,8 @@ class World(ABC):
         except DistbenchError as error:
             problem = error
         except Exception as error:
+            if holds_collectives:
+                raise
             cause = error
             problem = RankFailedError(f"{type(error).__name__}: {first_line(error)}")
         told = [type(problem).__name__, problem.sentence] if problem else None
@@ -256,7 +259,8 @@ def open_world(hvd: Any, launched: LaunchedAs, sets: Sequence[tuple[int, ...]] =
     except Exception as error:
         raise MissingPartError(
             f"Horovod cannot start ({first_line(error)}); see that every rank was started by the "
-            "same launcher and that the hosts reach each other"
+            "same launcher, that the hosts reach each other, and that Horovod was built with the "
+            "MPI of this launcher"
         ) from error
     check_size(launched, hvd.size())
     _check_sets(process_sets)
@@ -272,7 +276,7 @@ def _check_sets(process_sets: Mapping[tuple[int, ...], Any]) -> None:
                 f"Horovod holds {process_set.size()} ranks in a process set that was made of "
                 f"{len(ranks)}; its process sets do not work with this build, so that only a run "
                 "without --sizes is possible"
-            ).of_every_rank()
+            )
 
 
 def check_size(launched: LaunchedAs, horovod_size: int) -> None:
