@@ -13,5 +13,6 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 ruff check .
 ruff format --check .
 mypy
-shellcheck -x launch/*.sh .ci/run
+shellcheck -x launch/*.sh launch/*/*.sbatch launch/*/*.lsf launch/container/stand-in/nvidia-smi \
+  tests/virtual_host_agent.sh .ci/run
 python -m pytest "$@"
