@@ -35,7 +35,11 @@ def test_flags_in_commands_exist() -> None:
     known = {config.flag_of(name) for name in config.settings()}
     known |= {"--mpi", "--gloo", "--use-current-env", "--toml", "--help"}
     known |= {"--dry-run", "--resume", "--repeat", "--emit", "--output"}  # of `distbench study`
-    blocks = "\n".join(re.findall(r"```\n(.*?)```", README, flags=re.DOTALL))
+    commands_only = re.sub(r"^```\w+\n.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
+    blocks = "\n".join(
+        re.findall(r"^```\n(.*?)^```$", commands_only, flags=re.DOTALL | re.MULTILINE)
+    )
+    assert "distbench study study.toml --resume" in blocks
     for line in blocks.splitlines():
         words = shlex.split(line, comments=True)
         after = words[words.index("distbench") + 1 :] if "distbench" in words else words
