@@ -22,8 +22,10 @@ from typing import Any
 
 from interleaved import ratio, ratio_text, save, time_rounds
 
+from distbench import units
 from distbench.analysis.collect import load_run
 from distbench.analysis.scaling import curve_points
+from distbench.analysis.statistics import median_interval
 from distbench.analysis.summary import job_steps
 from distbench.launchers import Launch, launch_argv
 
@@ -107,6 +109,7 @@ def _compared(
             found[f"{phase} of {size}"] = {"ratio": ratio(times, "nested", "separate"), **times}
             text = ratio_text(found[f"{phase} of {size}"]["ratio"])
             lines.append(f"{phase} of {size} rank(s), one launch / a launch of its own: {text}")
+            lines.append(f"    {_side_by_side(times)}")
     one = [launch["wall_s"] for launch in launched["nested"]]
     own = [
         sum(launched[f"separate {size}"][index]["wall_s"] for size in sizes)
@@ -118,6 +121,17 @@ def _compared(
         f"of {len(sizes)} launches together {statistics.median(own):.1f} s (medians)"
     )
     return lines, {"nested": found}
+
+
+def _side_by_side(times: dict[str, list[float]]) -> str:
+    """The 95 % intervals of both kinds of launches over their launches, and whether they overlap."""
+    one, own = median_interval(times["nested"]), median_interval(times["separate"])
+    overlap = one.low <= own.high and own.low <= one.high
+    return (
+        f"{units.seconds_range(one.low, one.high)} in one launch, "
+        f"{units.seconds_range(own.low, own.high)} in launches of their own: the intervals "
+        f"{'overlap' if overlap else 'do not overlap'}"
+    )
 
 
 def _set_launches(arguments: argparse.Namespace) -> dict[str, Callable[[], Any]]:
