@@ -8,7 +8,7 @@ from distbench.analysis.collect import load_run
 from distbench.report import plots
 from distbench.report.build import find
 from distbench.report.findings import Findings
-from tests.fakes import ladder_blocks, write_run
+from tests.fakes import ladder_blocks, study_config, write_run, write_study
 
 
 def findings(directory: Path, ranks: int = 2, **changes: object) -> Findings:
@@ -25,6 +25,14 @@ def test_every_figure_names_what_was_run(run_directory: Path) -> None:
         shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
         assert "NOT VGG" in shown
         assert "2 CPUs" in shown
+
+
+def test_a_studys_charts_of_one_group_name_that_group(run_directory: Path) -> None:
+    write_study(run_directory, study_config(sizes=(1, 2)), [0] * 4)
+    found = find(load_run(run_directory))
+    for name, (figure, _) in plots.figures(found).items():
+        shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+        assert ("phases at 2 ranks" in shown.replace("\n", " ")) == (name in plots.FIGURES)
 
 
 def test_a_broken_run_is_marked_in_every_figure(run_directory: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_curve_has_three_charts_that_name_what_was_run(run_directory: Path) ->
     assert list(made) == NAMES
     for figure, caption in made.values():
         shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
-        assert "on 1, 2 and 4 CPUs" in shown.replace("\n", " ")
+        assert shown.replace("\n", " ").endswith("on 1, 2 and 4 CPUs")
         assert "number of ranks" in caption
 
 

@@ -88,7 +88,7 @@ def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
 
 def _efficiency(findings: Findings, curve: pd.DataFrame, published: Sequence[Published]) -> Figure:
     figure, axes = new_figure(
-        findings, f"{_kind(findings)} scaling: parallel efficiency", height=4.3
+        findings, f"{_kind(findings)} scaling: parallel efficiency", height=4.3, of_curve=True
     )
     base = curve.iloc[0]
     _with_interval(axes, curve, "efficiency", _measured(findings, base))

@@ -94,6 +94,8 @@ def name_figure(figure: Figure, name: str) -> None:
 def subtitle(findings: Findings, of_curve: bool = False) -> str:
     """What was run: no chart of a CPU, of a reduced network or of a broken run goes unmarked."""
     # matplotlib would read text between dollar signs as a formula.
-    group = f"; {phases_title(findings)}" if findings.run.config.sizes and not of_curve else ""
+    group = (
+        f"; {phases_title(findings).lower()}" if findings.run.config.sizes and not of_curve else ""
+    )
     text = f"{findings.warning}{printable(title(findings.run))}{group}".replace("$", r"\$")
     return textwrap.fill(text, SUBTITLE_CHARACTERS)
