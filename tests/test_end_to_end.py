@@ -33,14 +33,14 @@ def test_two_ranks_from_the_command_to_the_report(launcher: str, tmp_path: Path)
     assert found.steps["duration_ns"].min() > 0
     for records in found.ranks:
         assert records.preflight is not None
-        assert records.preflight["executed_allreduces"] == {
+        assert records.preflight["groups"]["world"]["executed_allreduces"] == {
             "forward": 0,
             "forward_backward": 0,
             "allreduce": 32,
             "forward_backward_allreduce": 32,
             "train_step": 32,
         }
-        assert records.preflight["largest_gradient_difference"] < 1e-4
+        assert records.preflight["computing"]["2"]["forward_backward"] < 1e-4
     gathered = status(directory)["gather"]
     assert gathered["transport"] == TRANSPORT[launcher]
     assert (gathered["files_verified"], gathered["files_written"]) == (2, 0)
@@ -96,7 +96,9 @@ def test_a_lone_process_runs_without_a_launcher(tmp_path: Path) -> None:
     assert found.size == 1
     for records in found.ranks:
         assert records.preflight is not None
-        assert records.preflight["executed_allreduces"] == dict.fromkeys(PHASES, 0)
+        assert records.preflight["groups"]["world"]["executed_allreduces"] == dict.fromkeys(
+            PHASES, 0
+        )
     assert "one rank: nothing is reduced, 0 allreduces expected and executed" in ended.stdout
     again = run(distbench(*TINY, "--output", "run"), tmp_path)
     assert again.returncode == 9

@@ -229,7 +229,7 @@ def test_two_ranks_are_really_started(name: str, tmp_path: Path) -> None:
 # Says who it is, what it was given, and touches nothing.
 SHOW = (
     "import json, os, sys\n"
-    "from distbench.launchers import launched_as\n"
+    "from distbench.launched import launched_as\n"
     "place = launched_as(os.environ)\n"
     "told = [place.rank, place.size, place.local_rank, os.environ.get('TOLD'), sys.argv[1:]]\n"
     "print('told:' + json.dumps(told) + ':end')\n"
