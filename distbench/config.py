@@ -14,6 +14,7 @@ from typing import Any
 
 from distbench import parsing, vgg
 from distbench.errors import UsageError
+from distbench.plain_text import printable
 
 PHASES = (
     "forward",
@@ -305,5 +306,5 @@ def checked_value(name: str, raw: Any, source: str) -> Any:
 def shown(raw: Any) -> str:
     """A value in a sentence: printable and short."""
     text = raw if isinstance(raw, str) else repr(raw)
-    printable = "".join(char if char.isprintable() else "?" for char in text)
-    return repr(printable) if len(printable) <= 60 else repr(printable[:60]) + "…"
+    clean = printable(text)
+    return repr(clean) if len(clean) <= 60 else repr(clean[:60]) + "…"

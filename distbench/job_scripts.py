@@ -182,6 +182,7 @@ def _k8s(job: Job) -> str:
         name=_pod_name(job.name),
         ranks_per_worker=job.ranks_on_each_node,
         workers=job.nodes,
+        pod=_POD,
         deadline_s=job.minutes * 60,
         image=f"registry.example.com/distbench:{'gpu' if job.gpus_per_rank else 'cpu'}",
         command=_json([_literal(word) for word in mpijob_argv(job.ranks, names, job.command)]),
@@ -212,6 +213,17 @@ def _pod_name(name: str) -> str:
     return f"{start[: _LONGEST_POD_NAME - 9].rstrip('-')}-{checksum}"
 
 
+_POD = """\
+        metadata:
+          annotations:
+            sidecar.istio.io/inject: "false"
+        spec:
+          securityContext:
+            runAsNonRoot: true
+            runAsUser: 1000
+            fsGroup: 1000
+"""
+
 _MPIJOB = """\
 # Job {title}, for Kubernetes with the MPI operator: kubectl apply -f THIS_FILE
 # Change what your site needs: image, claimName, and what your nodes ask for.
@@ -233,15 +245,7 @@ spec:
       replicas: 1
       restartPolicy: Never
       template:
-        metadata:
-          annotations:
-            sidecar.istio.io/inject: "false"
-        spec:
-          securityContext:
-            runAsNonRoot: true
-            runAsUser: 1000
-            fsGroup: 1000
-          containers:
+{pod}          containers:
             - name: launcher
               image: "{image}"
               workingDir: /results
@@ -258,15 +262,7 @@ spec:
       replicas: {workers}
       restartPolicy: Never
       template:
-        metadata:
-          annotations:
-            sidecar.istio.io/inject: "false"
-        spec:
-          securityContext:
-            runAsNonRoot: true
-            runAsUser: 1000
-            fsGroup: 1000
-          containers:
+{pod}          containers:
             - name: worker
               image: "{image}"
               workingDir: /results

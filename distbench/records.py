@@ -123,6 +123,15 @@ def json_document(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where the file is not there or holds none."""
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 @dataclass
 class Waits:
     """All the waits of one rank together: there are many of them, and only their sums are shown."""

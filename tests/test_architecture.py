@@ -24,6 +24,7 @@ STANDARD_LIBRARY_ONLY = [
     "layout",
     "overrides",
     "parsing",
+    "plain_text",
     "plan",
     "records",
     "units",

@@ -13,7 +13,6 @@ from distbench.study.study_plan import (
     Console,
     FinishedTime,
     RunProgress,
-    aligned,
     duration,
     expected_s,
     finished_times,
@@ -123,10 +122,6 @@ def test_without_a_preset_both_numbers_of_steps_are_shown(tmp_path: Path) -> Non
 )
 def test_durations_are_for_a_person(time_s: float, text: str) -> None:
     assert duration(time_s) == text
-
-
-def test_rows_are_aligned() -> None:
-    assert aligned([("a", "b"), ("ccc", "10")]) == ["a     b", "ccc  10"]
 
 
 def test_the_last_step_in_a_growing_log_is_told(tmp_path: Path) -> None:

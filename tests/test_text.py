@@ -12,19 +12,9 @@ def test_csv_cells_are_no_formulas(cell: str) -> None:
     assert shown == f"host,value\n'{cell},-1.5\n"
 
 
-def test_a_terminals_table_has_its_numbers_on_the_right() -> None:
-    rows = [("phase", "images/s"), ("forward", "5"), ("train_step", "1234")]
-    assert list(text.aligned(rows)) == [
-        "phase       images/s",
-        "forward            5",
-        "train_step      1234",
-    ]
-
-
 def test_markdown_shows_what_it_is_given() -> None:
     assert text.markdown_table(("a", "b"), [("x|y", "<b>")]) == [
         "| a | b |",
         "|:--|--:|",
         "| x\\|y | \\<b\\> |",
     ]
-    assert text.printable("a\x1b[2Jb") == "a?[2Jb"

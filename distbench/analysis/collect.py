@@ -73,6 +73,11 @@ class Run:
         return int(self.first_header["size"])
 
     @property
+    def grad_bytes(self) -> int:
+        """The bytes of all gradients of one rank: what an allreduce carries."""
+        return int(self.first_header["grad_bytes"])
+
+    @property
     def is_simulated(self) -> bool:
         """Whether the records come from a simulated cluster and not from devices."""
         return bool(self.first_header.get("simulated", False))

@@ -118,10 +118,17 @@ def _against_baseline(point: Point, base: Point | None, why_not: str, phase: str
     else:
         speed_up, interval = _throughput_ratio(point.jobs, base.jobs, phase)
         name, size = baseline_name(base), base.size
-    per_rank = size / point.size if size else NAN
+    return ratio_columns(speed_up, interval, name, size, point.size)
+
+
+def ratio_columns(
+    speed_up: float, interval: Interval, baseline: str, base_size: int, size: int
+) -> dict[str, Any]:
+    """Speed-up and efficiency of `size` ranks with their intervals; `base_size` 0: no baseline."""
+    per_rank = base_size / size if base_size else NAN
     return {
-        "baseline": name,
-        "baseline_size": size,
+        "baseline": baseline,
+        "baseline_size": base_size,
         "speed_up": speed_up,
         "speed_up_low": interval.low,
         "speed_up_high": interval.high,
@@ -146,7 +153,7 @@ def _throughput_ratio(
     own, base = jobs[jobs["phase"] == phase], base_jobs[base_jobs["phase"] == phase]
     images = float(own["images"].iloc[0]) / float(base["images"].iloc[0])
     ratio = images * float(base["step_s"].median()) / float(own["step_s"].median())
-    if own is base or jobs is base_jobs:
+    if jobs is base_jobs:
         return 1.0, Interval(1.0, 1.0, own["block"].nunique())
     rounds = (images * block_medians(base) / block_medians(own)).dropna()
     return ratio, widened(median_interval(rounds.to_numpy()), ratio)
@@ -162,7 +169,7 @@ def _communication(run: Run, point: Point) -> dict[str, float]:
     alone = float(point.jobs.loc[point.jobs["phase"] == "allreduce", "step_s"].median())
     if point.size == 1:
         return dict.fromkeys(COMMUNICATION_COLUMNS, NAN)
-    algbw = int(run.first_header["grad_bytes"]) / alone
+    algbw = run.grad_bytes / alone
     values = (
         cost.exposed_s,
         cost.exposed_interval_s.low,

@@ -26,7 +26,8 @@ from distbench.analysis.launch_intervals import (
     paired_ratio,
     unpaired_ratio,
 )
-from distbench.analysis.scaling import scaling_frame
+from distbench.analysis.scaling import ratio_columns, scaling_frame
+from distbench.analysis.statistics import Interval
 from distbench.analysis.summary import job_steps, main_group, summarise
 
 FROM_LAUNCHES, FROM_ROUNDS = "launches", "rounds"
@@ -91,7 +92,7 @@ def read_launch(launch: FinishedLaunch) -> LaunchResult | None:
     points = scaling_frame(run, jobs)
     if points is None:
         return None
-    groups = summarise(run.steps, jobs, int(run.first_header["grad_bytes"]))
+    groups = summarise(run.steps, jobs, run.grad_bytes)
     summary = groups[groups["group"] == main_group(jobs)].reset_index(drop=True)
     scaling = points if run.config.sizes else None
     return LaunchResult(
@@ -211,17 +212,8 @@ def _between_launches(own: pd.DataFrame, base: pd.DataFrame, sizes: int) -> dict
 
 
 def _ratios(speed_up: Estimate, baseline: str, base_size: int, size: int) -> dict[str, Any]:
-    per_rank = base_size / size if base_size else NAN
-    return {
-        "baseline": baseline,
-        "baseline_size": base_size,
-        "speed_up": speed_up.value,
-        "speed_up_low": speed_up.low,
-        "speed_up_high": speed_up.high,
-        "efficiency": speed_up.value * per_rank,
-        "efficiency_low": speed_up.low * per_rank,
-        "efficiency_high": speed_up.high * per_rank,
-    }
+    interval = Interval(speed_up.low, speed_up.high, 0)
+    return ratio_columns(speed_up.value, interval, baseline, base_size, size)
 
 
 def curves_frame(curves: Sequence[Curve]) -> pd.DataFrame:

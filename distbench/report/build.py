@@ -88,7 +88,7 @@ def find(run: Run) -> Findings:
             f"{run.layout.raw} holds no timed step that all ranks of a group have{why}; "
             "there is nothing to report; run again"
         )
-    groups = summarise(run.steps, jobs, int(run.first_header["grad_bytes"]))
+    groups = summarise(run.steps, jobs, run.grad_bytes)
     summary = groups[groups["group"] == main].reset_index(drop=True)
     main_jobs = measured_groups(jobs)[main]
     scaling = scaling_frame(run, jobs) if run.config.sizes else None

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from distbench import units
 from distbench.analysis.scaling import curve_points
@@ -18,15 +18,19 @@ from distbench.report.findings import Findings
 from distbench.report.published import Published, comparable
 from distbench.report.style import (
     GREY,
+    LEGEND_LINE_INCHES,
     PART_COLOURS,
     PHASE_COLOURS,
     Drawn,
+    interval_reach,
+    legend_below,
     new_figure,
+    rate_axis,
+    size_axis,
     time_formatter,
 )
 
 PUBLISHED_MARKERS = "sD^v<>PXphH8d*"
-LEGEND_LINE_INCHES = 0.21
 LOW_EFFICIENCY = 0.2  # so near to the axis that its label stands above it
 
 
@@ -75,13 +79,8 @@ def _throughput(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
             _annotate(axes, row.size, row.images_per_s, units.percent(row.efficiency))
     _publish(axes, published, "images_per_s")
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-    _size_axis(axes, reach)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: units.significant(rate, 3)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylabel("images/s of all ranks, logarithmic")
-    axes.margins(y=0.15)
+    size_axis(axes, reach)
+    rate_axis(axes)
     _legend(figure, axes)
     return figure
 
@@ -99,7 +98,7 @@ def _efficiency(findings: Findings, curve: pd.DataFrame, published: Sequence[Pub
     _mark_nodes(axes, curve)
     _publish(axes, published, "efficiency")
     axes.set_xscale("log", base=2)
-    _size_axis(axes, _sizes(curve, published))
+    size_axis(axes, _sizes(curve, published))
     top = np.nanmax([1.0, curve["efficiency"].max(), curve["efficiency_high"].max()])
     axes.set_ylim(0, 1.15 * top)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0))
@@ -163,13 +162,10 @@ def _tops(parts: dict[str, float]) -> list[float]:
 
 def _with_interval(axes: Axes, curve: pd.DataFrame, column: str, label: str) -> None:
     """The median of each size with its 95 % interval."""
-    values = curve[column].to_numpy()
-    low, high = curve[f"{column}_low"].to_numpy(), curve[f"{column}_high"].to_numpy()
-    reach = np.nan_to_num(np.array([values - low, high - values])).clip(min=0)
     axes.errorbar(
         curve["size"],
-        values,
-        yerr=reach,
+        curve[column],
+        yerr=interval_reach(curve, column),
         marker="o",
         color=PHASE_COLOURS["train_step"],
         ecolor="black",
@@ -262,25 +258,12 @@ def _sizes(curve: pd.DataFrame, published: Sequence[Published]) -> list[int]:
     return sorted({*map(int, curve["size"]), *(point.ranks for point in published)})
 
 
-def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
-    axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("ranks")
-
-
 def _legend(figure: Figure, axes: Axes) -> None:
     """Below the chart, which grows by its lines; what was measured comes first, then the others."""
-    handles, labels = axes.get_legend_handles_labels()
+    _, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda index: _legend_place(labels[index]))
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE_INCHES * len(labels))
-    figure.legend(
-        [handles[index] for index in order],
-        [labels[index] for index in order],
-        loc="outside lower left",
-        fontsize=9,
-        frameon=False,
-    )
+    legend_below(figure, axes, order)
 
 
 def _legend_place(label: str) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from distbench import units
+from distbench.plain_text import aligned
 from distbench.report.findings import Findings, title
-from distbench.report.text import aligned, markdown, markdown_table
+from distbench.report.text import markdown, markdown_table
 
 SCALING_COLUMNS = (
     "size",
@@ -44,12 +46,10 @@ def scaling_rows(findings: Findings) -> list[tuple[str, ...]]:
             str(row.nodes),
             str(row.batch_per_rank),
             units.rate(row.images_per_s),
-            _range(row.images_per_s_low, row.images_per_s_high, units.rate),
-            _times(row.speed_up),
+            interval_text(row.images_per_s_low, row.images_per_s_high, units.rate),
+            times(row.speed_up),
             units.percent(row.efficiency),
-            "baseline"
-            if row.size == row.baseline_size
-            else _range(row.efficiency_low, row.efficiency_high, units.percent),
+            efficiency_interval(row),
             units.seconds(row.exposed_s, 3),
             units.bandwidth(row.busbw_bytes_per_s),
             f"size {row.baseline_size}" if row.baseline_size else "none",
@@ -58,13 +58,24 @@ def scaling_rows(findings: Findings) -> list[tuple[str, ...]]:
     ]
 
 
-def _times(speed_up: float) -> str:
+def times(speed_up: float) -> str:
+    """A speed-up: '3.15 ×'."""
     text = units.significant(speed_up, 3)
     return text if math.isnan(speed_up) else f"{text} ×"
 
 
-def _range(low: float, high: float, text: Any) -> str:
-    return units.NOT_AVAILABLE if math.isnan(low) else f"{text(low)} to {text(high)}"
+def interval_text(low: float, high: float, text: Callable[[float], str]) -> str:
+    """An interval, its ends written by `text`; one without an upper bound is 'over' its lower end."""
+    if math.isnan(low) or math.isnan(high):
+        return units.NOT_AVAILABLE
+    return f"over {text(low)}" if math.isinf(high) else f"{text(low)} to {text(high)}"
+
+
+def efficiency_interval(row: Any) -> str:
+    """That of a row of a curve; the baseline's own is none."""
+    if row.size == row.baseline_size:
+        return "baseline"
+    return interval_text(row.efficiency_low, row.efficiency_high, units.percent)
 
 
 def scaling_table(findings: Findings) -> list[str]:

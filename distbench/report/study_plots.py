@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from distbench import units
 from distbench.analysis.studies import Curve, common_title
 from distbench.layout import StudyLayout
 from distbench.records import write_atomically
-from distbench.report.style import GREY, SUBTITLE_CHARACTERS, image_bytes, name_figure, style
-from distbench.report.text import printable
+from distbench.report.style import (
+    GREY,
+    LEGEND_LINE_INCHES,
+    SUBTITLE_CHARACTERS,
+    image_bytes,
+    interval_reach,
+    legend_below,
+    name_figure,
+    plain,
+    rate_axis,
+    size_axis,
+    style,
+)
 
 MOST_CURVES = 20  # more cannot be told apart
 LONGEST_LABEL = 70
-LEGEND_LINE_INCHES = 0.21
 # petroff10, made for colour-blind readers.
 COLOURS = (
     "#3f90da",
@@ -52,9 +58,9 @@ def write_charts(layout: StudyLayout, name: str, curves: Sequence[Curve]) -> lis
 def _figure(name: str, curves: Sequence[Curve], height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
-    name_figure(figure, _plain(f"{name}: throughput"))
+    name_figure(figure, plain(f"{name}: throughput"))
     left_out = f"; {MOST_CURVES} of {len(curves)} shown" if len(curves) > MOST_CURVES else ""
-    axes.set_title(textwrap.fill(_plain(common_title(curves) + left_out), SUBTITLE_CHARACTERS))
+    axes.set_title(textwrap.fill(plain(common_title(curves) + left_out), SUBTITLE_CHARACTERS))
     return figure, axes
 
 
@@ -67,25 +73,12 @@ def along_sizes(name: str, curves: Sequence[Curve]) -> Figure:
     axes.plot([], [], linestyle="--", color=GREY, label="ideal, from each curve's baseline")
     sizes = sorted({int(size) for curve in shown for size in curve.points["size"]})
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: units.significant(rate, 3)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("ranks")
-    axes.set_ylabel("images/s of all ranks, logarithmic")
-    axes.margins(y=0.15)
-    handles, labels = axes.get_legend_handles_labels()
-    order = [*range(1, len(labels)), 0]  # the ideal, which has no interval, is listed first
-    figure.legend(
-        [handles[index] for index in order],
-        [labels[index] for index in order],
-        loc="outside lower left",
-        fontsize=9,
-        frameon=False,
-    )
+    size_axis(axes, sizes)
+    rate_axis(axes)
+    entries = len(axes.get_legend_handles_labels()[1])
+    legend_below(
+        figure, axes, [*range(1, entries), 0]
+    )  # the ideal, without interval, is first there
     return figure
 
 
@@ -97,7 +90,7 @@ def side_by_side(name: str, curves: Sequence[Curve]) -> Figure:
         point = curve.points.iloc[0]
         rate = point["images_per_s"]
         axes.barh(position, rate, color=COLOURS[0], height=0.55)
-        reach = _reach(curve.points)
+        reach = interval_reach(curve.points, "images_per_s")
         axes.errorbar(rate, position, xerr=reach, fmt="none", ecolor="black", capsize=4)
         end = (rate + float(reach[1, 0]), position)
         axes.annotate(
@@ -120,14 +113,7 @@ def side_by_side(name: str, curves: Sequence[Curve]) -> Figure:
 def _name(curve: Curve) -> str:
     label = curve.label or "measured"
     short = label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL]}…"
-    return _plain(f"{'SUSPECT: ' if curve.is_suspect else ''}{short}")
-
-
-def _reach(points: pd.DataFrame) -> Any:
-    """How far the intervals reach down and up from the rates; 0 where an end is missing or unbounded."""
-    rates = points["images_per_s"].to_numpy()
-    low, high = points["images_per_s_low"].to_numpy(), points["images_per_s_high"].to_numpy()
-    return np.nan_to_num(np.array([rates - low, high - rates]), posinf=0.0).clip(min=0)
+    return plain(f"{'SUSPECT: ' if curve.is_suspect else ''}{short}")
 
 
 def _draw(axes: Axes, curve: Curve, colour: str, again: bool) -> None:
@@ -135,7 +121,7 @@ def _draw(axes: Axes, curve: Curve, colour: str, again: bool) -> None:
     axes.errorbar(
         points["size"],
         points["images_per_s"],
-        yerr=_reach(points),
+        yerr=interval_reach(points, "images_per_s"),
         marker="s" if again else "o",
         color=colour,
         capsize=4,
@@ -146,8 +132,3 @@ def _draw(axes: Axes, curve: Curve, colour: str, again: bool) -> None:
     if base["baseline_size"] and len(points) > 1:
         ideal = base["images_per_s"] / base["size"] * points["size"]
         axes.plot(points["size"], ideal, linestyle="--", linewidth=0.9, color=colour)
-
-
-def _plain(text: str) -> str:
-    """Text without control characters, in which matplotlib sees no formula between dollar signs."""
-    return printable(text).replace("$", r"\$")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from distbench import units
+from distbench.analysis.checks import MOST_EFFICIENCY
 from distbench.analysis.curve_keys import differing
 from distbench.analysis.studies import (
     Curve,
@@ -22,8 +23,10 @@ from distbench.analysis.studies import (
 )
 from distbench.errors import OutputError
 from distbench.layout import StudyLayout
+from distbench.plain_text import aligned, printable
 from distbench.records import write_atomically
-from distbench.report.text import aligned, csv_text, markdown, markdown_table, printable
+from distbench.report.scaling_tables import efficiency_interval, interval_text, times
+from distbench.report.text import csv_text, markdown, markdown_table
 
 COLUMNS = (
     "size",
@@ -37,7 +40,6 @@ COLUMNS = (
     "interval from",
 )
 _RATE_COLUMNS = 5  # the first of them need no baseline
-MOST_EFFICIENCY = 1.02
 
 
 @dataclass(frozen=True)
@@ -150,26 +152,14 @@ def curve_rows(curve: Curve) -> list[tuple[str, ...]]:
             str(row.nodes),
             str(row.launches),
             units.rate(row.images_per_s),
-            _range(row.images_per_s_low, row.images_per_s_high, units.rate),
-            "n/a" if math.isnan(row.speed_up) else f"{units.significant(row.speed_up, 3)} ×",
+            interval_text(row.images_per_s_low, row.images_per_s_high, units.rate),
+            times(row.speed_up),
             units.percent(row.efficiency),
-            _efficiency_range(row),
+            efficiency_interval(row),
             row.interval_from,
         )
         for row in curve.points.itertuples()
     ]
-
-
-def _efficiency_range(row: Any) -> str:
-    if row.size == row.baseline_size:
-        return "baseline"
-    return _range(row.efficiency_low, row.efficiency_high, units.percent)
-
-
-def _range(low: float, high: float, text: Any) -> str:
-    if math.isnan(low) or math.isnan(high):
-        return units.NOT_AVAILABLE
-    return f"over {text(low)}" if math.isinf(high) else f"{text(low)} to {text(high)}"
 
 
 def terminal_study(findings: StudyFindings) -> str:

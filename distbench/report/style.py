@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from distbench import units
+from distbench.plain_text import printable
 from distbench.report.findings import Findings, title
 from distbench.report.scaling_tables import phases_title
-from distbench.report.text import printable
 
 # One colour per phase in every figure, from a palette made for colour-blind readers (petroff10).
 PHASE_COLOURS = {
@@ -33,6 +35,7 @@ PART_COLOURS = {
     "optimizer": PHASE_COLOURS["train_step"],
 }
 GREY = "#6b6b6b"
+LEGEND_LINE_INCHES = 0.21
 SUBTITLE_CHARACTERS = 95  # as many as a line has room for
 Drawn = tuple[Figure, str]  # a chart and its caption
 STYLE: Any = {
@@ -97,5 +100,47 @@ def subtitle(findings: Findings, of_curve: bool = False) -> str:
     group = (
         f"; {phases_title(findings).lower()}" if findings.run.config.sizes and not of_curve else ""
     )
-    text = f"{findings.warning}{printable(title(findings.run))}{group}".replace("$", r"\$")
+    text = plain(f"{findings.warning}{title(findings.run)}{group}")
     return textwrap.fill(text, SUBTITLE_CHARACTERS)
+
+
+def plain(text: str) -> str:
+    """Text without control characters, in which matplotlib sees no formula between dollar signs."""
+    return printable(text).replace("$", r"\$")
+
+
+def size_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    """The number of ranks below the chart, with a tick at each size."""
+    axes.xaxis.set_major_locator(FixedLocator(list(sizes)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("ranks")
+
+
+def rate_axis(axes: Axes) -> None:
+    """Images per second on a logarithmic axis, with readable ticks."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: units.significant(rate, 3)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylabel("images/s of all ranks, logarithmic")
+    axes.margins(y=0.15)
+
+
+def legend_below(figure: Figure, axes: Axes, order: Sequence[int]) -> None:
+    """The legend's entries below the chart, in `order`."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        [handles[index] for index in order],
+        [labels[index] for index in order],
+        loc="outside lower left",
+        fontsize=9,
+        frameon=False,
+    )
+
+
+def interval_reach(points: pd.DataFrame, column: str) -> Any:
+    """How far the intervals reach down and up from the values; 0 where an end is missing or unbounded."""
+    values = points[column].to_numpy()
+    low, high = points[f"{column}_low"].to_numpy(), points[f"{column}_high"].to_numpy()
+    return np.nan_to_num(np.array([values - low, high - values]), posinf=0.0).clip(min=0)

@@ -11,6 +11,7 @@ import pandas as pd
 from distbench import units
 from distbench.analysis.collect import Run
 from distbench.analysis.summary import BASELINE, headline_phase
+from distbench.plain_text import aligned, printable
 from distbench.report.findings import Findings, title
 from distbench.report.scaling_tables import (
     phases_title,
@@ -18,7 +19,7 @@ from distbench.report.scaling_tables import (
     scaling_markdown,
     scaling_table,
 )
-from distbench.report.text import aligned, markdown, markdown_table, printable
+from distbench.report.text import markdown, markdown_table
 
 PHASE_COLUMNS = (
     "phase",
@@ -129,16 +130,12 @@ def communication_lines(findings: Findings) -> list[str]:
     reduced = findings.summary[findings.summary["phase"] == "allreduce"]
     for row in reduced.itertuples():
         lines.append(
-            f"Allreduce of {units.decimal_bytes(_grad_bytes(findings.run))}: "
+            f"Allreduce of {units.decimal_bytes(findings.run.grad_bytes)}: "
             f"algbw {units.bandwidth(row.algbw_bytes_per_s)}, "
             f"busbw {units.bandwidth(row.busbw_bytes_per_s)} "
             f"= algbw · 2(n−1)/n with n = {row.ranks}."
         )
     return lines
-
-
-def _grad_bytes(run: Run) -> int:
-    return int(run.first_header["grad_bytes"])
 
 
 def terminal_report(findings: Findings) -> str:

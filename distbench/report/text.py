@@ -1,20 +1,14 @@
-"""Rows and words made safe to show: on a terminal, in Markdown, in CSV."""
+"""Rows and words made safe to show: in Markdown, in CSV."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows of a table for a terminal; numbers stand right, the first column left."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        first, *others = (text.ljust(width) for text, width in zip(row, widths))
-        yield "  ".join([first, *(text.strip().rjust(len(text)) for text in others)]).rstrip()
+from distbench.plain_text import printable
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -30,11 +24,6 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def markdown(text: str) -> str:
     """Text that Markdown shows as it is, whatever a host name holds."""
     return re.sub(r"([\\|<>`*\[\]])", r"\\\1", printable(text))
-
-
-def printable(text: str) -> str:
-    """Without control characters, so that no record can drive a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def csv_text(frame: pd.DataFrame) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from distbench.errors import RecordsError
 from distbench.layout import RunLayout
-from distbench.records import RankRecords, raw_file_name, read_rank_file
+from distbench.records import RankRecords, raw_file_name, read_object, read_rank_file
 
 
 def problems_of_run(layout: RunLayout, ranks: int, settings: Mapping[str, Any]) -> list[str]:
@@ -55,15 +54,6 @@ def _problems_of_rank(layout: RunLayout, rank: int, ranks: int, run_id: str) -> 
         yield f"rank {rank} failed: {records.failure.get('sentence')}"
     elif records.end is None:
         yield f"rank {rank} has no end line"
-
-
-def read_object(path: Any) -> dict[str, Any]:
-    """The object in a JSON file; empty where the file is not there or holds none."""
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def rank_records(layout: RunLayout) -> list[RankRecords]:

@@ -8,9 +8,8 @@ from pathlib import Path
 from distbench.errors import OutputError
 from distbench.job_scripts import FILE_SUFFIXES, Job, job_script
 from distbench.layout import AttemptLayout
-from distbench.records import json_document, write_atomically
+from distbench.records import json_document, read_object, write_atomically
 from distbench.study import study_files
-from distbench.study.run_evidence import read_object
 from distbench.study.study import Cell, Study, command_of
 from distbench.study.study_files import Attempt, StudyRecord, Verdict
 

@@ -11,7 +11,8 @@ from typing import TextIO
 
 from distbench import config
 from distbench.errors import DistbenchError
-from distbench.study.run_evidence import read_object
+from distbench.plain_text import aligned, printable
+from distbench.records import read_object
 from distbench.study.study import Cell
 from distbench.study.study_files import COMPLETE, FAILURES, Attempt, completed
 
@@ -115,18 +116,6 @@ def _steps_text(cell: Cell, finished: Sequence[FinishedTime]) -> str:
     )
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as text, the first column left, the others right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def duration(time_s: float) -> str:
     """A duration for a person: '45 s', '3 min 20 s', '2 h 5 min'."""
     whole = max(1, round(time_s))
@@ -173,19 +162,19 @@ class Console:
 
     def table(self, lines: Iterable[str]) -> None:
         """Lines as they are."""
-        self._print(self._out, "".join(f"{_printable(line)}\n" for line in lines))
+        self._print(self._out, "".join(f"{printable(line)}\n" for line in lines))
 
     def say(self, text: str) -> None:
         """One line that stays."""
         start = "\r\x1b[K" if self._is_open else ""
         self._is_open = False
-        self._print(self._err, f"{start}distbench: {_printable(text)}\n")
+        self._print(self._err, f"{start}distbench: {printable(text)}\n")
 
     def update(self, text: str, since_last_s: float) -> bool:
         """Where the running launch is, `since_last_s` after the last such; whether it was shown."""
         if self._on_terminal:
             self._is_open = True
-            self._print(self._err, f"\r\x1b[Kdistbench: {_printable(text)}")
+            self._print(self._err, f"\r\x1b[Kdistbench: {printable(text)}")
             return True
         if since_last_s < LINE_EVERY_S:
             return False
@@ -196,7 +185,3 @@ class Console:
     def _print(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)

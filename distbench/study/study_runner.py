@@ -20,9 +20,9 @@ from types import FrameType
 from distbench.errors import MissingPartError, RankFailedError
 from distbench.launchers import launch_argv
 from distbench.layout import AttemptLayout
-from distbench.records import json_document, write_atomically
+from distbench.records import json_document, read_object, write_atomically
 from distbench.study import processes, study_files
-from distbench.study.run_evidence import problems_of_run, read_object
+from distbench.study.run_evidence import problems_of_run
 from distbench.study.study import MARK_VARIABLE, Cell, Study, command_of, launch_of, launch_order
 from distbench.study.study_causes import cause_of_failure, out_of_memory_kills
 from distbench.study.study_files import Attempt, StudyRecord, Verdict

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from distbench.config import Config
 from distbench.errors import OutputError
 from distbench.layout import RunLayout
-from distbench.records import json_document, raw_file_name, write_atomically
+from distbench.records import json_document, raw_file_name, read_object, write_atomically
 from distbench.worker.world import World
 
 
@@ -26,7 +25,7 @@ class RunDirectory:
 
     def failed_already(self) -> bool:
         """Whether a rank has written a failure into a status.json that this rank sees."""
-        return _value_in(self.layout.status, "state") == "failed"
+        return read_object(self.layout.status).get("state") == "failed"
 
     def write_status(self, state: str, exit_code: int | None, **more: Any) -> None:
         """Replaces status.json; `state` is running, complete or failed."""
@@ -46,7 +45,7 @@ def create(world: World, config: Config, run_id: str) -> RunDirectory:
 
     def make_if(is_its_turn: bool) -> bool:
         """Whether this rank saw the directory before its turn; `together` ends the turn for all."""
-        is_there = _value_in(layout.config, "run_id") == run_id
+        is_there = read_object(layout.config).get("run_id") == run_id
         world.barrier()  # all have looked, before a neighbour makes what the others would then see
         makes = is_its_turn and not is_there
         world.together(lambda: _make(layout, document) if makes else None)
@@ -81,14 +80,6 @@ def _exists(layout: RunLayout) -> OutputError:
         f"the run directory {layout.directory} exists already and a run is never overwritten; "
         "name another one with --output"
     )
-
-
-def _value_in(path: Path, key: str) -> object:
-    """The value of `key` in a JSON file; None where the file is not there or holds no object."""
-    try:
-        return json.loads(path.read_text()).get(key)
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
