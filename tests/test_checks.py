@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distbench.analysis.checks import Check
+from distbench.analysis.check import Check
 from distbench.analysis.collect import load_run
 from distbench.config import Config
 from distbench.report.build import find

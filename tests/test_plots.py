@@ -59,16 +59,6 @@ def test_the_waterfall_ends_at_the_step(run_directory: Path) -> None:
     assert whole.get_width() == pytest.approx(1.1 * 45.0035e-3)
 
 
-def test_the_heat_map_has_a_row_per_rank_in_measured_order(run_directory: Path) -> None:
-    figure = plots.heat_map(findings(run_directory, ranks=3))
-    assert figure is not None
-    grid = figure.axes[0].images[0].get_array()
-    assert grid is not None
-    assert grid.shape == (3, 12)
-    assert grid[1, 0] == pytest.approx(1.0, rel=1e-3)  # rank 1 of 3 is the median
-    assert grid[2, 0] > grid[0, 0]
-
-
 def test_one_phase_alone_has_no_split(run_directory: Path) -> None:
     blocks = [one for one in ladder_blocks() if one["phase"] == "allreduce"]
     write_run(run_directory, [blocks, blocks])

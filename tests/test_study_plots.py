@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distbench.analysis.checks import Check
+from distbench.analysis.check import Check
 from distbench.analysis.studies import Curve, FinishedLaunch, LaunchResult
 from distbench.report.study_plots import MOST_CURVES, along_sizes, side_by_side
 from distbench.report.style import image_bytes, style

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import pandas as pd
 
+from distbench.analysis.check import Check, gravest_first
 from distbench.analysis.collect import Run
 from distbench.analysis.scaling import Device
 from distbench.analysis.statistics import LEAST_SAMPLES
@@ -16,13 +16,6 @@ LEAST_BACKWARD_RATIO = 1.5  # a true backward pass costs about twice the forward
 MOST_WAITING_CORES = 0.1  # of a rank that waits; blocked ones use a few hundredths
 MOST_EFFICIENCY = 1.02
 INSTRUMENTS = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE")
-
-
-class Check(NamedTuple):
-    """One finding: `level` is 'invalid' (show no headline), 'suspect' or 'note'."""
-
-    level: str
-    text: str
 
 
 def check_run(
@@ -50,8 +43,7 @@ def check_run(
         *_instruments(run),
         *_labels(run),
     ]
-    order = {"invalid": 0, "suspect": 1, "note": 2}
-    return sorted(found, key=lambda check: order[check.level])
+    return gravest_first(found)
 
 
 def _completeness(run: Run) -> Iterator[Check]:

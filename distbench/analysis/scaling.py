@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from distbench.analysis.collect import Run
+from distbench.analysis.communication import communication
 from distbench.analysis.statistics import Interval, median_interval
 from distbench.analysis.summary import (
     BASELINE,
     HEADLINE_PHASES,
     block_medians,
-    communication,
     measured_groups,
 )
 from distbench.config import Config

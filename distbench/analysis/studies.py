@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distbench.analysis.checks import Check, check_run
+from distbench.analysis.check import Check
+from distbench.analysis.checks import check_run
 from distbench.analysis.collect import Run, load_run
 from distbench.analysis.curve_keys import curve_key, differing, text_of
 from distbench.analysis.launch_intervals import (

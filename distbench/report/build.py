@@ -10,15 +10,9 @@ import pandas as pd
 
 from distbench.analysis.checks import check_run
 from distbench.analysis.collect import Run, load_run
+from distbench.analysis.communication import communication, step_parts
 from distbench.analysis.scaling import baseline_devices, scaling_frame
-from distbench.analysis.summary import (
-    communication,
-    job_steps,
-    main_group,
-    measured_groups,
-    step_parts,
-    summarise,
-)
+from distbench.analysis.summary import job_steps, main_group, measured_groups, summarise
 from distbench.errors import OutputError, RecordsError
 from distbench.records import write_atomically
 from distbench.report.findings import Findings

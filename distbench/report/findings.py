@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from distbench.analysis.checks import Check
+from distbench.analysis.check import Check
 from distbench.analysis.collect import Run
+from distbench.analysis.communication import Communication
 from distbench.analysis.scaling import Device
-from distbench.analysis.summary import Communication
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from distbench import units
+from distbench.analysis.communication import step_parts
 from distbench.analysis.scaling import curve_points
-from distbench.analysis.summary import step_parts
 from distbench.report.findings import Findings
 from distbench.report.published import Published, comparable
 from distbench.report.style import (

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from distbench import units
+from distbench.config import PHASES
 from distbench.plain_text import printable
 from distbench.report.findings import Findings, title
 from distbench.report.scaling_tables import phases_title
@@ -102,6 +103,11 @@ def subtitle(findings: Findings, of_curve: bool = False) -> str:
     )
     text = plain(f"{findings.warning}{title(findings.run)}{group}")
     return textwrap.fill(text, SUBTITLE_CHARACTERS)
+
+
+def drawn_phases(findings: Findings) -> list[str]:
+    """The phases of a chart: with one rank `allreduce` reduces nothing, so that it is in no chart."""
+    return [phase for phase in PHASES if phase != "allreduce" or findings.ranks > 1]
 
 
 def plain(text: str) -> str:
