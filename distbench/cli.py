@@ -8,17 +8,20 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING
 
-from distbench import __version__, config, units
-from distbench.errors import DistbenchError, MissingPartError, RankFailedError, UsageError
-from distbench.job_scripts import JOB_KINDS
+from distbench import __version__, command_flags, config, units
+from distbench.errors import DistbenchError, MissingPartError, RankFailedError
 from distbench.launched import launched_as, without_launcher_variables
 from distbench.layout import StudyLayout
 from distbench.overrides import read_overrides
 from distbench.simulation import cluster
+
+if TYPE_CHECKING:
+    from distbench.analysis.collect import Progress
 
 # By then the launcher has ended this rank, if rank 0 failed too and told why.
 WAIT_FOR_RANK_0_S = 3.0
@@ -33,6 +36,7 @@ exit codes:
   8   this machine lacks a package, a build option or a device
   9   the run directory exists already or cannot be written
   10  there are no readable records to report on
+  11  compare: B is slower than A by more than --fail-above
   128 + n  a study was ended by signal n, such as 143 by SIGTERM; --resume goes on
 horovodrun over Gloo turns each of these into 1; the message and status.json hold the code.
 """
@@ -47,14 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(error)
 
 
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see `{self.prog} --help`")
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     """`run` is what no sub-command means, so that `horovodrun -np 8 python -m distbench` just runs."""
     is_run = not arguments or (
@@ -63,8 +59,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return _parser().parse_args(["run", *arguments] if is_run else list(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> command_flags.Parser:
+    parser = command_flags.Parser(
         prog="distbench",
         description="How well does data-parallel training of VGG scale on these machines?",
         epilog=EXIT_CODES,
@@ -72,47 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"distbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    _add_run(commands)
-    _add_simulate(commands)
-    _add_study(commands)
-    for name, action, text in (
-        ("collect", _collect, "read the raw records of a run again and write steps.parquet"),
-        (
-            "report",
-            _report,
-            "make tables and charts of a run, or of a study, again from its raw records",
-        ),
+    for add, action in (
+        (command_flags.add_run, _run),
+        (command_flags.add_simulate, _simulate),
+        (command_flags.add_study, _study),
+        (command_flags.add_collect, _collect),
+        (command_flags.add_report, _report),
+        (command_flags.add_compare, _compare),
     ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("directory", help="a run directory, such as results/<run id>")
-        command.set_defaults(action=action)
-    command.add_argument(
-        "--published",
-        action="store_true",
-        help="draw published results of VGG-16 beside the curve, as a layer of their own",
-    )
+        add(commands).set_defaults(action=action)
     return parser
-
-
-def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
-    text = "time the phases on every rank of this job (what no command means)"
-    command = commands.add_parser(
-        "run",
-        help=text,
-        description=text,
-        epilog="Each setting can also stand in the [run] table of a TOML file or in a DISTBENCH_* "
-        "variable, such as DISTBENCH_BATCH_SIZE. Flags win over variables, variables over the file, "
-        "the file over the preset.",
-    )
-    command.add_argument("--toml", metavar="FILE", help="a TOML file with settings in [run]")
-    for name, setting in config.settings().items():
-        is_switch = setting.type == "bool"
-        command.add_argument(
-            config.flag_of(name),
-            help=setting.metadata["help"],
-            **({"action": "store_const", "const": True} if is_switch else {"metavar": "VALUE"}),
-        )
-    command.set_defaults(action=_run)
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -126,25 +91,6 @@ def _run(parsed: argparse.Namespace) -> int:
     if directory is not None:
         _report_in_child(directory)
     return 0
-
-
-def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
-    text = "write the run directory of a simulated cluster, whose true values are known"
-    command = commands.add_parser("simulate", help=text, description=text)
-    for name, parameter in cluster.parameters().items():
-        repeated = parameter.metadata.get("repeated", False)
-        command.add_argument(
-            config.flag_of(name),
-            help=parameter.metadata["help"].replace("%", "%%"),
-            required=parameter.metadata.get("required", False),
-            action="append" if repeated else "store",
-            metavar="VALUE",
-        )
-    for name in config.settings():
-        if name not in cluster.MEANINGLESS_SETTINGS:
-            help_text = config.settings()[name].metadata["help"]
-            command.add_argument(config.flag_of(name), help=help_text, metavar="VALUE")
-    command.set_defaults(action=_simulate)
 
 
 def _simulate(parsed: argparse.Namespace) -> int:
@@ -164,28 +110,6 @@ def _simulate(parsed: argparse.Namespace) -> int:
     print(f"simulated run: {layout.directory}")
     print(f"make its report with: distbench report {shlex.quote(str(layout.directory))}")
     return 0
-
-
-def _add_study(commands: argparse._SubParsersAction[_Parser]) -> None:
-    text = "run the cells of a study, a launch for each, and draw their curves"
-    command = commands.add_parser("study", help=text, description=text)
-    command.add_argument("toml", metavar="FILE", help="the study, such as study.toml")
-    command.add_argument(
-        "--output", metavar="DIR", default="", help="its directory; by default one under results/"
-    )
-    command.add_argument(
-        "--dry-run", action="store_true", help="show the plan and its time, and start nothing"
-    )
-    command.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with a study that was begun: run what is missing",
-    )
-    command.add_argument("--repeat", metavar="K", help="launches of each cell")
-    command.add_argument(
-        "--emit", choices=JOB_KINDS, default="", help="write job scripts instead, and start nothing"
-    )
-    command.set_defaults(action=_study)
 
 
 def _study(parsed: argparse.Namespace) -> int:
@@ -237,11 +161,23 @@ def _report_in_child(directory: str) -> None:
         )
 
 
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    from distbench.report.report_progress import ReportProgress
+
+    progress = ReportProgress(sys.stderr, time.monotonic)
+    try:
+        yield progress
+    finally:
+        progress.finish()
+
+
 def _collect(parsed: argparse.Namespace) -> int:
     _need_report_packages()
     from distbench.report.build import collect
 
-    run, path = collect(parsed.directory)
+    with _progress() as progress:
+        run, path = collect(parsed.directory, progress)
     print(f"{len(run.steps)} rows of {len(run.ranks)} rank(s): {path}")
     return _incomplete(run.incomplete)
 
@@ -252,7 +188,8 @@ def _report(parsed: argparse.Namespace) -> int:
 
     if StudyLayout(Path(parsed.directory)).study.exists():
         return _report_study(parsed.directory)
-    findings, text, path = report(parsed.directory, parsed.published)
+    with _progress() as progress:
+        findings, text, path = report(parsed.directory, parsed.published, progress)
     print(text)
     print(f"\nreport: {path}")
     return _incomplete(findings.run.incomplete)
@@ -262,6 +199,22 @@ def _report_study(directory: str) -> int:
     from distbench.study import study_command, study_files
 
     print(study_command.report(study_files.load(Path(directory))))
+    return 0
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    _need_report_packages()
+    from distbench.compare_command import Options, run_compare
+
+    options = Options(
+        a=parsed.a,
+        b=parsed.b,
+        fail_above=parsed.fail_above,
+        json_file=parsed.json,
+        output=parsed.output,
+        despite_differences=parsed.despite_differences,
+    )
+    run_compare(options, print)
     return 0
 
 

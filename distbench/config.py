@@ -15,6 +15,7 @@ from typing import Any
 from distbench import parsing, vgg
 from distbench.errors import UsageError
 from distbench.plain_text import printable
+from distbench.presets import PRESETS
 
 PHASES = (
     "forward",
@@ -23,28 +24,11 @@ PHASES = (
     "forward_backward_allreduce",
     "train_step",
 )
+# A control beside the ladder: forward_backward, then hvd.allreduce of a rank with itself, which shows
+# what Horovod costs where nothing has to travel. A study with size 1 measures it; nobody asks for it.
+SELF_ALLREDUCE = "forward_backward_self_allreduce"
 SCALINGS = ("weak", "strong")
 PLACEMENTS = ("packed", "spread")
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # The benchmark that this project grew from; its fc8 has a ReLU, unlike the paper's.
-    "seed": {"head": "relu"},
-    # The same sizes with the paper's head: what runs on a GPU where no preset is named.
-    "gpu": {},
-    # What runs on a CPU where no preset is named: the real network, few steps, the smallest batch.
-    "cpu": {"batch_size": 1, "warmup_steps": 2, "steps": 12, "blocks": 6},
-    # A smoke run that proves the machinery in under a minute; not VGG.
-    "quick": {
-        "image_size": 32,
-        "batch_size": 8,
-        "classes": 10,
-        "fc_units": 128,
-        "width_multiplier": 0.25,
-        "warmup_steps": 4,
-        "steps": 72,
-        "blocks": 6,
-    },
-}
 
 
 def _setting(default: Any, parse: Callable[[Any], Any], help_text: str) -> Any:
@@ -122,6 +106,21 @@ class Config:
     output: str = _setting("", parsing.path, "the run directory; by default results/<run id>")
     tensorflow_log: bool = _setting(
         False, parsing.switch, "show TensorFlow's own start-up messages"
+    )
+    measure_peak: bool = _setting(
+        False, parsing.switch, "time a large matrix product on every device first, for the MFU"
+    )
+    device_peak_tflops: float = _setting(
+        0.0, parsing.number(0, 1e9), "peak of each device in TFLOP/s, for the MFU; 0: not given"
+    )
+    link_gb_per_s: float = _setting(
+        0.0,
+        parsing.number(0, 1e9),
+        "GB/s (10^9 bytes/s, one direction) of each rank's link to other nodes, in a job on one node "
+        "of that between its ranks; 0: not given",
+    )
+    intra_link_gb_per_s: float = _setting(
+        0.0, parsing.number(0, 1e9), "the same of each rank's link inside its node; 0: not given"
     )
 
     def network(self) -> vgg.Vgg:

@@ -7,7 +7,8 @@ DistbenchError                  1   (never raised itself)
 ├── CorrectnessError            6   a phase does not do its work, so that no speed may be shown
 ├── MissingPartError            8   this machine lacks a package, a build option or a device
 ├── OutputError                 9   the run directory exists already or cannot be written
-└── RecordsError               10   there are no readable records to report on
+├── RecordsError               10   there are no readable records to report on
+└── SlowerError                11   compare: B is slower than A by more than --fail-above
 
 0 is success and 1 an error of distbench itself, with its traceback. A study that a signal ended
 leaves with 128 + the signal's number, such as 130 or 143. 5 and 7 are kept for time limits and
@@ -85,6 +86,12 @@ class RecordsError(DistbenchError):
     exit_code = 10
 
 
+class SlowerError(DistbenchError):
+    """A comparison found a slowdown larger than was allowed, and not by chance."""
+
+    exit_code = 11
+
+
 def first_line(error: BaseException) -> str:
     """What a foreign error says first, short enough for one sentence; its type where it says nothing."""
     lines = str(error).splitlines() or [type(error).__name__]
@@ -101,5 +108,6 @@ ERROR_KINDS: dict[str, type[DistbenchError]] = {
         MissingPartError,
         OutputError,
         RecordsError,
+        SlowerError,
     )
 }

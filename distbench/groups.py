@@ -14,6 +14,7 @@ from distbench.launched import LaunchedAs
 
 WORLD = "world"
 REDUCING, ALONE, INDEPENDENT = "reducing", "alone", "independent"
+WITH_ITSELF = "with_itself"
 # The baseline is a distribution over devices; eight of a node show it, and each costs a turn.
 MOST_TURNS = 8
 
@@ -23,8 +24,9 @@ class Group:
     """Ranks that run their blocks at the same time.
 
     `role` is 'reducing' (they average their gradients: one point of the curve), 'alone' (one rank on
-    each node, each a baseline of its own, while its neighbours wait) or 'independent' (all ranks at
-    once without communication, the second control).
+    each node, each a baseline of its own, while its neighbours wait), 'independent' (all ranks at
+    once without communication, the second control) or 'with_itself' (one rank, alone, that hands its
+    gradients to Horovod all the same: what Horovod itself costs).
     """
 
     name: str
@@ -43,7 +45,7 @@ class Group:
 
     def record_name(self, rank: int) -> str:
         """The `group` of a block's record: ranks that are alone in the same turn share nothing."""
-        return f"{ALONE}-{rank:05d}" if self.role == ALONE else self.name
+        return f"{ALONE}-{rank:05d}" if self.role in (ALONE, WITH_ITSELF) else self.name
 
 
 def nodes_of(hosts: Sequence[str]) -> list[int]:
@@ -66,6 +68,8 @@ def plan_groups(config: Config, nodes: Sequence[int]) -> tuple[Group, ...]:
         return tuple(groups)
     if 1 in config.sizes:
         groups += _turns(nodes)
+        if config.sizes[-1] > 1 and "forward_backward" in config.phases:  # what it is compared with
+            groups.append(Group(WITH_ITSELF, (0,), WITH_ITSELF))
     if len(nodes) in config.sizes:
         groups.append(Group(INDEPENDENT, everyone, INDEPENDENT))
     return tuple(groups)
@@ -112,7 +116,11 @@ def _turns(nodes: Sequence[int]) -> list[Group]:
 
 def registered_sets(groups: Sequence[Group], world_size: int) -> list[tuple[int, ...]]:
     """The sets of ranks that Horovod must know beside the world, each once."""
-    needed = [group.ranks for group in groups if group.reduces and len(group.ranks) < world_size]
+    needed = [
+        group.ranks
+        for group in groups
+        if group.role == WITH_ITSELF or (group.reduces and len(group.ranks) < world_size)
+    ]
     return list(dict.fromkeys(needed))
 
 

@@ -5,6 +5,7 @@ Each function returns the value, or raises ValueError with the words that follow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -27,6 +28,21 @@ def whole_number(least: int) -> Callable[[Any], int]:
         if type(number) is not int or not least <= number <= MOST:
             raise ValueError(f"a whole number of at least {least}")
         return number
+
+    return parse
+
+
+def number(least: float, most: float) -> Callable[[Any], float]:
+    """A number from `least` to `most`; text is read as one."""
+
+    def parse(raw: Any) -> float:
+        try:
+            value = math.nan if isinstance(raw, bool) else float(raw)
+        except (TypeError, ValueError, OverflowError):
+            value = math.nan
+        if not least <= value <= most:  # NaN is not
+            raise ValueError(f"a number from {least:g} to {most:g}")
+        return value
 
     return parse
 

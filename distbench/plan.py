@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from distbench.config import Config
-from distbench.groups import INDEPENDENT, REDUCING, Group
+from distbench.config import SELF_ALLREDUCE, Config
+from distbench.groups import INDEPENDENT, REDUCING, WITH_ITSELF, Group
 
 Item = TypeVar("Item")
 
@@ -33,6 +33,8 @@ def phases_of(config: Config, group: Group) -> tuple[str, ...]:
     """
     if group.role == REDUCING:
         return config.phases
+    if group.role == WITH_ITSELF:
+        return (SELF_ALLREDUCE,)
     left_out = {"allreduce"}
     if "train_step" in config.phases:
         left_out.add("forward_backward_allreduce")

@@ -22,12 +22,20 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 from distbench.errors import OutputError, RecordsError
+from distbench.record_fields import (
+    pack_times,
+    problem_of_block,
+    problem_of_size,
+    problem_of_wait,
+    with_shared_words,
+)
 
 SCHEMA_NAME = "distbench.raw"
 SCHEMA_VERSION = 2
@@ -49,17 +57,23 @@ def encode(record: Mapping[str, Any]) -> bytes:
 
 def decode(line: bytes) -> dict[str, Any]:
     """The record in `line`; ValueError with the reason where it is not one of ours."""
-    text = line.decode("utf-8").rstrip("\n")
-    body, separator, tail = text.rpartition(_CRC_KEY)
+    body, separator, tail = line.removesuffix(b"\n").rpartition(_CRC_KEY.encode())
     if not separator:
         raise ValueError("no checksum")
-    body += "}"
-    if tail != f'{zlib.crc32(body.encode()):08x}"}}':
+    body += b"}"
+    if tail != b'%08x"}' % zlib.crc32(body):
         raise ValueError("wrong checksum")
-    record = json.loads(body)
+    record = _DECODER.decode(body.decode("utf-8"))
     if not isinstance(record, dict):
         raise ValueError("not an object")
     return record
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class RankWriter:
@@ -104,18 +118,26 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
     )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside `path`, then renames, so that a reader sees the old file or the new one."""
+@contextmanager
+def replaced_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file beside `path` that takes its place at the end: a reader sees the old or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise _cannot_write(path, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside `path`, then renames, so that a reader sees the old file or the new one."""
+    with replaced_atomically(path) as file:
+        file.write(content)
 
 
 def json_document(value: Any) -> bytes:
@@ -149,7 +171,10 @@ class Waits:
 
 @dataclass
 class RankRecords:
-    """What one rank's file holds; `problems` says in words what was wrong with it."""
+    """What one rank's file holds; `problems` says in words what was wrong with it.
+
+    `start_ns` and `duration_ns` of a block are arrays of 64-bit integers.
+    """
 
     rank: int
     header: dict[str, Any] | None = None
@@ -173,10 +198,12 @@ def read_rank_file(path: Path, run_id: str | None = None) -> RankRecords:
         with open(path, "rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
                 try:
-                    sequence = _take_line(line, records, next_sequence, run_id)
+                    record = _trusted(line, records, next_sequence, run_id)
                 except ValueError as problem:
                     records.problems.append(f"{path.name} line {number}: {problem}")
                     continue
+                _keep(record, records)
+                sequence = int(record["seq"])
                 if sequence > next_sequence:
                     lost = f"{sequence - next_sequence} record(s) before this line are not there"
                     records.problems.append(f"{path.name} line {number}: {lost}")
@@ -187,34 +214,41 @@ def read_rank_file(path: Path, run_id: str | None = None) -> RankRecords:
 
 
 def _rank_of(path: Path) -> int:
-    try:
-        return int(path.stem.removeprefix("rank-"))
-    except ValueError:
+    number = path.stem.removeprefix("rank-")
+    if not number.isdecimal() or path.name != raw_file_name(int(number)):
         raise RecordsError(
             f"{path} is no file of one rank; raw/ should hold files such as {raw_file_name(0)}; "
             "move it elsewhere"
-        ) from None
+        )
+    return int(number)
 
 
-def _take_line(line: bytes, records: RankRecords, next_sequence: int, run_id: str | None) -> int:
-    """Files the record in `line` and returns its sequence number; ValueError where it cannot be."""
+def _trusted(
+    line: bytes, records: RankRecords, next_sequence: int, run_id: str | None
+) -> dict[str, Any]:
+    """The record in `line`; ValueError with the reason where it cannot be filed."""
     if not line.endswith(b"\n"):
         raise ValueError("torn (no line end)")
     try:
         record = decode(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"damaged ({error})") from error
+    if record.get("kind") == "block":
+        pack_times(record)
     for check in _LINE_CHECKS:
         problem = check(record, records, next_sequence, run_id)
         if problem:
             raise ValueError(problem)
+    return record
+
+
+def _keep(record: dict[str, Any], records: RankRecords) -> None:
     if record["kind"] == "block":
-        records.blocks.append(record)
+        records.blocks.append(with_shared_words(record))
     elif record["kind"] == "wait":
         records.waits.add(record)
     else:
         setattr(records, record["kind"], record)
-    return int(record["seq"])
 
 
 _SINGLE_KINDS = ("header", "preflight", "final", "failure", "end")
@@ -224,9 +258,9 @@ LineCheck = Callable[[dict[str, Any], RankRecords, int, "str | None"], "str | No
 def _check_kind(record: dict[str, Any], records: RankRecords, *_: Any) -> str | None:
     kind = record.get("kind")
     if kind == "block":
-        return _check_block(record)
+        return problem_of_block(record)
     if kind == "wait":
-        return _wrong_field("wait", record, {"wall_ns": int, "cpu_ns": int})
+        return problem_of_wait(record)
     if kind not in _SINGLE_KINDS:
         return f"unknown kind {kind!r}"
     return f"second {kind}" if getattr(records, kind) is not None else None
@@ -240,7 +274,7 @@ def _check_header(record: dict[str, Any], records: RankRecords, *_: Any) -> str 
             f"schema {record.get('schema')!r} version {record.get('schema_version')!r}, "
             f"this distbench reads {SCHEMA_NAME!r} version {SCHEMA_VERSION}"
         )
-    return None
+    return problem_of_size(record.get("size"), records.rank)
 
 
 def _check_origin(
@@ -249,41 +283,12 @@ def _check_origin(
     wanted = run_id or (records.header or record).get("run_id")
     if record.get("run_id") != wanted:
         return f"run {record.get('run_id')!r} instead of {wanted!r}"
-    if record.get("rank") != records.rank:
+    if type(record.get("rank")) is not int or record["rank"] != records.rank:
         return f"rank {record.get('rank')!r} instead of {records.rank}"
     sequence = record.get("seq")
-    if not isinstance(sequence, int) or sequence < next_sequence:
+    if type(sequence) is not int or sequence < next_sequence:
         return f"sequence number {sequence!r} out of order"
     return None
 
 
 _LINE_CHECKS: tuple[LineCheck, ...] = (_check_kind, _check_header, _check_origin)
-
-
-def _check_block(record: dict[str, Any]) -> str | None:
-    starts, durations = record.get("start_ns"), record.get("duration_ns")
-    if not _are_integers(starts) or not _are_integers(durations):
-        return "block without integer times"
-    if len(starts) != len(durations) or not starts:  # type: ignore[arg-type]
-        return "block whose times do not pair up"
-    if any(duration <= 0 for duration in durations):  # type: ignore[union-attr]
-        return "block with a duration that is not positive"
-    wanted = {
-        "phase": str,
-        "group": str,
-        "group_size": int,
-        "role": str,
-        "block": int,
-        "warmup": bool,
-        "images_per_step": int,
-    }
-    return _wrong_field("block", record, wanted)
-
-
-def _wrong_field(kind: str, record: dict[str, Any], wanted: Mapping[str, type]) -> str | None:
-    wrong = [name for name, its_type in wanted.items() if type(record.get(name)) is not its_type]
-    return f"{kind} without a valid {wrong[0]}" if wrong else None
-
-
-def _are_integers(values: Any) -> bool:
-    return isinstance(values, Sequence) and all(type(value) is int for value in values)

@@ -26,6 +26,8 @@ STANDARD_LIBRARY_ONLY = [
     "parsing",
     "plain_text",
     "plan",
+    "presets",
+    "record_fields",
     "records",
     "units",
     "vgg",

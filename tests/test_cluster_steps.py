@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distbench.config import SELF_ALLREDUCE
 from distbench.errors import UsageError
-from distbench.groups import ALONE, INDEPENDENT, Group
+from distbench.groups import ALONE, INDEPENDENT, WITH_ITSELF, Group
 from distbench.plan import PlannedBlock
 from distbench.simulation.cluster import Cluster, Spike, ThermalStep
 from distbench.simulation.cluster_model import CYCLE_NS, AllreduceCost, StepModel
@@ -54,6 +55,17 @@ def test_ranks_that_reduce_nothing_wait_for_nobody() -> None:
     assert in_ms(LONELY, "forward_backward_allreduce", given) == [[4.0, 6.0]]
     assert in_ms(LONELY, "train_step", given) == [[4.5, 6.75]]
     assert in_ms(LONELY, "allreduce", factors([1.0])) == [[0.3]]
+
+
+def test_a_rank_that_reduces_with_itself_waits_for_cycles_and_copies() -> None:
+    cluster = Cluster(ranks=2, noise=0.0, network_noise=0.0, memory_gb_per_s=1.0)
+    config = small_config(batch_size=1)
+    alone = GroupModel.of(cluster, config, Group(ALONE, (0,), ALONE))
+    with_itself = GroupModel.of(cluster, config, Group(WITH_ITSELF, (0,), WITH_ITSELF))
+    computed = in_ms(alone, "forward_backward", factors([1.0]))[0][0]
+    handed_over = in_ms(with_itself, SELF_ALLREDUCE, factors([1.0]))[0][0]
+    # the cycle after backward, and 1 byte/ns to copy at most all 3.8 MB in and out of the buffer
+    assert computed <= handed_over <= computed + 1 + 2 * 3.82
 
 
 def test_allreduce_carries_all_tensors_at_once() -> None:

@@ -105,7 +105,8 @@ def test_drift_and_thermal_step_count_as_noise_and_spikes_do_not() -> None:
     config = small_config(sizes=(1, 2), batch_size=10)
     drifting = truth_of(config, ranks=2, images_per_s=1000.0, optimizer_ms=0.0, drift=0.2, **QUIET)
     assert drifting["without_noise"][0]["step_s"] == 0.010
-    assert drifting["with_noise"][0]["step_s"] == pytest.approx(0.011, rel=1e-3)
+    # one step of seven is warm-up, so that the middle of the timed part is at 4/7 of the run
+    assert drifting["with_noise"][0]["step_s"] == pytest.approx(0.010 * (1 + 0.2 * 4 / 7), rel=1e-4)
     hot = truth_of(
         config,
         ranks=2,
@@ -116,6 +117,30 @@ def test_drift_and_thermal_step_count_as_noise_and_spikes_do_not() -> None:
         **QUIET,
     )
     assert hot["with_noise"][0]["step_s"] == pytest.approx(0.015)
+
+
+def test_what_is_compared_is_compared_within_slices_of_the_run() -> None:
+    config = small_config(sizes=(1, 2), batch_size=10, warmup_steps=14, steps=86)
+
+    def two_ranks(images_per_s: float, thermal_step: ThermalStep | None = None) -> dict[str, Any]:
+        fast = {"optimizer_ms": 0.0, "intra_gb_per_s": 0.1, **QUIET}
+        truth = truth_of(
+            config, ranks=2, images_per_s=images_per_s, thermal_step=thermal_step, **fast
+        )
+        one, two = truth["with_noise"]
+        return {"alone_s": one["step_s"], **two}
+
+    cold, hot = two_ranks(1000.0), two_ranks(500.0)
+    names = ("alone_s", "step_s", "efficiency", "exposed_s")
+    assert all(abs(hot[name] / cold[name] - 1) > 0.01 for name in names)
+    # Hot for 40/86 of the timed part: most slices are cold.
+    less_than_half = two_ranks(1000.0, ThermalStep(0.6, 2.0))
+    assert [less_than_half[name] for name in names] == [cold[name] for name in names]
+    # Hot for exactly half of it: the median of slices lies in the middle, for ratios too.
+    half = two_ranks(1000.0, ThermalStep(0.57, 2.0))
+    middle = [(cold[name] + hot[name]) / 2 for name in names]
+    assert [half[name] for name in names] == pytest.approx(middle, rel=1e-9)
+    assert half["efficiency"] != pytest.approx(half["alone_s"] / half["step_s"], rel=1e-3)
 
 
 def test_one_size_alone_has_no_efficiency() -> None:

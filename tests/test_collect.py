@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import distbench
-from distbench.analysis.collect import STEP_COLUMNS, load_run
+from distbench.analysis.collect import load_run
+from distbench.analysis.run_frames import STEP_COLUMNS
 from distbench.errors import RecordsError
 from distbench.records import encode, raw_file_name
 from tests.fakes import RUN_ID, block, ladder_blocks, write_run
@@ -43,6 +44,13 @@ def test_one_row_per_rank_phase_block_and_step(run_directory: Path) -> None:
 def test_the_public_name_gives_the_same_frames(run_directory: Path) -> None:
     write_run(run_directory, [ladder_blocks()])
     assert distbench.load(str(run_directory)).steps.equals(load_run(run_directory).steps)
+
+
+def test_progress_is_told_of_every_rank(run_directory: Path) -> None:
+    write_run(run_directory, [ladder_blocks(), ladder_blocks(), ladder_blocks()])
+    told: list[tuple] = []
+    load_run(run_directory, lambda *what: told.append(what))
+    assert told[:3] == [("reading records: ranks", done, 3) for done in range(3)]
 
 
 def test_a_rank_without_an_end_is_named_with_its_last_block(run_directory: Path) -> None:

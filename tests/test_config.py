@@ -73,6 +73,9 @@ def test_quick_is_marked_as_not_vgg() -> None:
         ("sizes", "all", "--sizes is 'all'; it must be a list of different numbers of ranks"),
         ("placement", "near", "--placement is 'near'; it must be one of packed, spread"),
         ("scaling", "medium", "--scaling is 'medium'; it must be one of weak, strong"),
+        ("link_gb_per_s", "-1", "--link-gb-per-s is '-1'; it must be a number from 0 to 1e+09"),
+        ("device_peak_tflops", "fast", "--device-peak-tflops is 'fast'; it must be a number"),
+        ("measure_peak", "2", "--measure-peak is '2'; it must be true or false"),
         ("output", "a\nb", "it must be the path of a directory"),
     ],
 )
@@ -109,6 +112,19 @@ def test_config_survives_its_json_form() -> None:
     assert config.from_dict(before.as_dict()) == before
     with pytest.raises(UsageError, match="unknown key 'colour'"):
         config.from_dict({**before.as_dict(), "colour": 1})
+
+
+def test_peaks_and_links_are_not_given_by_default() -> None:
+    found = resolved()
+    assert (found.measure_peak, found.device_peak_tflops) == (False, 0.0)
+    assert (found.link_gb_per_s, found.intra_link_gb_per_s) == (0.0, 0.0)
+
+
+def test_a_config_of_before_a_setting_was_there_has_its_default() -> None:
+    before = resolved().as_dict()
+    for name in ("measure_peak", "device_peak_tflops", "link_gb_per_s", "intra_link_gb_per_s"):
+        del before[name]
+    assert config.from_dict(before) == resolved()
 
 
 def test_sizes_are_ascending_and_auto_means_powers_of_two_and_all() -> None:

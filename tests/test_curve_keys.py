@@ -52,6 +52,8 @@ def device(**values: Any) -> dict[str, Any]:
         {"run": {"seed": 5}},
         {"run": {"blocks": 3}},
         {"run": {"tensorflow_log": True}},
+        {"run": {"measure_peak": True, "device_peak_tflops": 19.5}},
+        {"run": {"link_gb_per_s": 25, "intra_link_gb_per_s": 300}},
         {"study": {"ranks": 1}, "varied": {"size": "1"}},
         {"manifest": changed(environment={"HOROVOD_FUSION_THRESHOLD": "1", "HOROVOD_RANK": "1"})},
         {"manifest": changed(environment={**MANIFEST["environment"], "SLURM_JOB_ID": "7"})},

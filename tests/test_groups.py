@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from distbench.config import Config
@@ -58,11 +60,13 @@ def test_the_groups_of_a_study() -> None:
         ("alone-turn-1", (1, 5), "alone"),
         ("alone-turn-2", (2, 6), "alone"),
         ("alone-turn-3", (3, 7), "alone"),
+        ("with_itself", (0,), "with_itself"),
         ("independent", tuple(range(8)), "independent"),
     ]
-    assert [group.size for group in groups] == [8, 2, 1, 1, 1, 1, 8]
-    assert [group.reduces for group in groups] == [True, True, *[False] * 5]
+    assert [group.size for group in groups] == [8, 2, 1, 1, 1, 1, 1, 8]
+    assert [group.reduces for group in groups] == [True, True, *[False] * 6]
     assert groups[2].record_name(4) == "alone-00004"
+    assert groups[6].record_name(0) == "alone-00000"
     assert groups[1].record_name(1) == "size-2"
 
 
@@ -78,12 +82,22 @@ def test_at_most_eight_ranks_of_a_node_run_alone() -> None:
 
 def test_the_second_control_is_that_of_all_ranks_and_measured_only_beside_them() -> None:
     roles = {group.role for group in plan_groups(Config(sizes=(1, 2, 4)), TWO_NODES)}
-    assert roles == {"reducing", "alone"}
+    assert roles == {"reducing", "alone", "with_itself"}
+
+
+def test_what_horovod_costs_is_measured_where_something_is_reduced_and_compared_with() -> None:
+    def roles(**settings: Any) -> set[str]:
+        return {group.role for group in plan_groups(Config(**settings), TWO_NODES)}
+
+    assert "with_itself" in roles(sizes=(1, 2))
+    assert "with_itself" not in roles(sizes=(1,))
+    assert "with_itself" not in roles(sizes=(2, 4))
+    assert "with_itself" not in roles(sizes=(1, 2), phases=("forward", "train_step"))
 
 
 def test_only_what_is_needed_is_registered() -> None:
     groups = plan_groups(Config(sizes=(1, 2, 4, 8)), TWO_NODES)
-    assert registered_sets(groups, 8) == [(0, 1, 2, 3), (0, 1)]
+    assert registered_sets(groups, 8) == [(0, 1, 2, 3), (0, 1), (0,)]
 
 
 def test_nodes_are_numbered_by_their_first_rank() -> None:

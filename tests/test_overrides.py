@@ -17,6 +17,18 @@ def test_flags_win_over_variables_over_file_over_preset(tmp_path: Path) -> None:
     assert (found.batch_size, found.steps, found.seed, found.image_size) == (3, 40, 7, 32)
 
 
+def test_links_and_peaks_come_from_all_sources(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("[run]\nlink_gb_per_s = 25\nmeasure_peak = true\n")
+    environ = {"DISTBENCH_INTRA_LINK_GB_PER_S": "300.5"}
+    assert read_overrides({"device_peak_tflops": "19.5"}, environ, str(path)) == {
+        "link_gb_per_s": 25.0,
+        "measure_peak": True,
+        "intra_link_gb_per_s": 300.5,
+        "device_peak_tflops": 19.5,
+    }
+
+
 def test_the_source_of_a_wrong_value_is_named(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("[run]\nbatch_size = 1.5\n")

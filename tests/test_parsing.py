@@ -12,6 +12,8 @@ from distbench import parsing
     [
         (parsing.whole_number(0), "0", 0),
         (parsing.whole_number(1), 7, 7),
+        (parsing.number(0, 9), "2.5", 2.5),
+        (parsing.number(0, 9), 9, 9.0),
         (parsing.one_of("a", "b"), "b", "b"),
         (parsing.image_size, "64", 64),
         (parsing.width_multiplier, "0.25", 0.25),
@@ -34,3 +36,9 @@ def test_what_is_taken(parse: parsing.Parser, raw: object, value: object) -> Non
 def test_a_whole_number_is_one(raw: object) -> None:
     with pytest.raises(ValueError, match="a whole number of at least 0"):
         parsing.whole_number(0)(raw)
+
+
+@pytest.mark.parametrize("raw", [True, "9.5", -1, "nan", "inf", None, [1], "x", 10**400])
+def test_a_number_is_one_and_in_its_range(raw: object) -> None:
+    with pytest.raises(ValueError, match="a number from 0 to 9"):
+        parsing.number(0, 9)(raw)

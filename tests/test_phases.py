@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distbench.config import PHASES
+from distbench.config import PHASES, SELF_ALLREDUCE
 from distbench.worker.phases import LEARNING_RATE, MOMENTUM, PhaseLadder, Reduction
 from tests.tensorflow_fakes import lone_phases
 
@@ -103,3 +103,27 @@ def test_what_a_group_reduces_goes_to_its_process_set() -> None:
     assert {how["process_set"] for how in asked} == {"set of three"}
     assert {how["op"] for how in asked} == {"average"}
     assert len({how["name"] for how in asked}) == 32
+
+
+def test_a_rank_hands_its_gradients_to_horovod_though_it_is_alone() -> None:
+    handed_over: list[Any] = []
+
+    class Doubler:
+        Average = "average"
+
+        def allreduce(self, tensor: Any, **how: Any) -> Any:
+            handed_over.append(how)
+            return 2 * tensor
+
+    network, replica, phases = lone_phases(["forward_backward"])
+    ladder = PhaseLadder(network, Doubler(), replica)
+    phase = ladder.build([SELF_ALLREDUCE], Reduction(1, "set of one"))[SELF_ALLREDUCE]
+    assert {how["process_set"] for how in handed_over} == {"set of one"}
+    assert len({how["name"] for how in handed_over}) == 32
+    assert phase.allreduces_per_step == 32
+    assert phase.images_per_step == 2
+    assert phase.with_keep_prob is not None
+    assert phases["forward_backward"].with_keep_prob is not None
+    own = phases["forward_backward"].with_keep_prob(1.0)
+    for reduced, gradient in zip(phase.with_keep_prob(1.0), own):
+        np.testing.assert_allclose(reduced.numpy(), 2 * gradient.numpy(), rtol=1e-4, atol=1e-7)

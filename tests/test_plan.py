@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from distbench.config import PHASES, Config
+from distbench.config import PHASES, SELF_ALLREDUCE, Config
 from distbench.groups import WORLD, Group, plan_groups
 from distbench.plan import PlannedBlock, phases_of, plan_blocks
 
@@ -27,8 +27,8 @@ def test_the_plan_has_every_phase_once_in_each_round() -> None:
 def test_a_round_of_a_study_holds_every_phase_of_every_group_once() -> None:
     groups = plan_groups(STUDY, [0, 0, 0, 0])
     plan = plan_blocks(STUDY, groups)
-    # 3 sizes: the world and two ranks with 5 phases each, four turns with 3, one control with 2
-    each_round = 2 * 5 + 4 * 3 + 2
+    # 3 sizes: the world and two ranks with 5 phases each, four turns with 3, the controls with 1 and 2
+    each_round = 2 * 5 + 4 * 3 + 1 + 2
     assert len(plan) == 7 * each_round
     for start in range(0, len(plan), each_round):
         one_round = plan[start : start + each_round]
@@ -39,7 +39,7 @@ def test_a_round_of_a_study_holds_every_phase_of_every_group_once() -> None:
 
 def test_sizes_are_mixed_within_a_round() -> None:
     groups = plan_groups(STUDY, [0, 0, 0, 0])
-    names = [item.group.name for item in plan_blocks(STUDY, groups)[24:48]]
+    names = [item.group.name for item in plan_blocks(STUDY, groups)[25:50]]
     changes = sum(first != second for first, second in pairwise(names))
     assert changes > len(set(names))  # sorted by group there would be one change fewer than groups
 
@@ -65,6 +65,8 @@ def test_ranks_that_reduce_nothing_measure_no_communication() -> None:
     assert phases_of(STUDY, ALL) == PHASES
     assert phases_of(STUDY, alone) == ("forward", "forward_backward", "train_step")
     assert phases_of(STUDY, control) == ("forward_backward", "train_step")
+    with_itself = Group("with_itself", (0,), "with_itself")
+    assert phases_of(STUDY, with_itself) == (SELF_ALLREDUCE,)
     without_training = Config(sizes=(1, 2), phases=PHASES[:4])
     assert phases_of(without_training, alone) == (
         "forward",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distbench.config import SELF_ALLREDUCE
 from distbench.errors import CorrectnessError, MismatchError
 from distbench.worker import preflight
 from distbench.worker.executed_ops import ALLREDUCE_OP
@@ -223,6 +224,17 @@ def test_a_control_that_communicates_is_refused() -> None:
     assert found == {"executed_allreduces": {"train_step": 0}}
     with pytest.raises(CorrectnessError, match="train_step executed 32 allreduces in a step"):
         preflight.prove_uncoupled(phases, names, shapes, members, counting(32))
+
+
+def test_a_rank_that_reduces_with_itself_must_do_so() -> None:
+    network, _, phases = lone_phases(["forward_backward"])
+    shapes = network.vgg.parameter_shapes
+    members = Members(FakeWorld(0, 1), [0])
+    own = {SELF_ALLREDUCE: dataclasses.replace(phases["forward_backward"], allreduces_per_step=32)}
+    found = preflight.prove_uncoupled(own, [SELF_ALLREDUCE], shapes, members, counting(32))
+    assert found == {"executed_allreduces": {SELF_ALLREDUCE: 32}}
+    with pytest.raises(CorrectnessError, match="executed 0 allreduces in a step instead of 32"):
+        preflight.prove_uncoupled(own, [SELF_ALLREDUCE], shapes, members, counting(0))
 
 
 def test_weights_that_ran_away_are_found_after_the_timing() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,12 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert found.header is not None
     assert found.header["host"] == "node"
     assert [item["block"] for item in found.blocks] == [0, 1]
-    assert found.blocks[0]["duration_ns"] == [1_000_000, 2_000_000]
+    assert found.blocks[0]["duration_ns"].tolist() == [1_000_000, 2_000_000]
     assert found.end is not None
     assert [item["seq"] for item in found.blocks] == [1, 2]
 
 
 def test_lines_are_plain_json_with_a_checksum_over_the_rest(tmp_path: Path) -> None:
-    import zlib
-
     line = rank_file(tmp_path).read_text().splitlines()[0]
     record = json.loads(line)
     checksum = record.pop("crc32")
@@ -69,7 +68,7 @@ def test_a_changed_byte_is_never_believed(tmp_path_factory, position: int, flip:
     path.write_bytes(bytes(content))
     found = records.read_rank_file(path, RUN_ID)
     assert found.problems
-    assert all(item["duration_ns"] == [1_000_000, 2_000_000] for item in found.blocks)
+    assert all(item["duration_ns"].tolist() == [1_000_000, 2_000_000] for item in found.blocks)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +81,9 @@ def test_a_changed_byte_is_never_believed(tmp_path_factory, position: int, flip:
         ({"duration_ns": None}, "without integer times"),
         ({"phase": 3}, "valid phase"),
         ({"warmup": 1}, "valid warmup"),
+        ({"block": -1}, "valid block"),
+        ({"images_per_step": 2**31}, "valid images_per_step"),
+        ({"start_ns": [0, 10**18]}, "without integer times"),
     ],
 )
 def test_a_block_that_cannot_be_is_left_out(tmp_path: Path, changes: dict, said: str) -> None:
@@ -91,6 +93,84 @@ def test_a_block_that_cannot_be_is_left_out(tmp_path: Path, changes: dict, said:
     found = records.read_rank_file(writer.path, RUN_ID)
     assert found.blocks == []
     assert said in found.problems[0]
+
+
+def forged(body: bytes) -> bytes:
+    """A line with a right checksum around any text."""
+    return b'%b,"crc32":"%08x"}\n' % (body[:-1], zlib.crc32(body))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[]", "damaged"),
+        (b'{"kind":"block","duration_ns":[NaN]}', "NaN is no JSON"),
+        (b'{"kind":"block","start_ns":[-Infinity]}', "-Infinity is no JSON"),
+        (b'{"kind":"end","seq":true,"rank":0,"run_id":"run-1"}', "sequence number True"),
+        (b'{"kind":"end","seq":4.0,"rank":0,"run_id":"run-1"}', "sequence number 4.0"),
+        (b'{"kind":"end","seq":4,"rank":false,"run_id":"run-1"}', "rank False instead of 0"),
+        (b'{"kind":"wait","wall_ns":1' + b"0" * 400 + b',"cpu_ns":1}', "without a valid wall_ns"),
+        (b'{"kind":"end","seq":' + b"1" * 5000 + b"}", "damaged"),
+        (b'{"kind":"\xff"}', "damaged"),
+        (b"{" + b'"a":{' * 100_000 + b"}" * 100_001, "damaged"),
+    ],
+)
+def test_a_whole_line_that_no_rank_would_write_is_named(
+    tmp_path: Path, body: bytes, said: str
+) -> None:
+    path = rank_file(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], forged(body), lines[3]]))
+    found = records.read_rank_file(path, RUN_ID)
+    assert len(found.problems) == 1
+    assert said in found.problems[0]
+    assert "line 4: " in found.problems[0]
+    assert len(found.blocks) == 2
+    assert found.end is not None
+
+
+def test_a_line_without_end_is_read_in_pieces_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = rank_file(tmp_path)
+    monkeypatch.setattr(records, "MAX_LINE_BYTES", 1000)
+    with open(path, "ab") as file:
+        file.write(b"9" * 2500)
+    found = records.read_rank_file(path, RUN_ID)
+    assert [problem.partition(": ")[2] for problem in found.problems] == ["torn (no line end)"] * 3
+    assert len(found.blocks) == 2
+
+
+times = st.lists(
+    st.one_of(
+        st.integers(1, 10**18 - 1),
+        st.integers(1, 10**18 - 1),
+        st.integers(-(2**70), 2**70),
+        st.sampled_from([0, 1.0, True, None, "1", 10**18, []]),
+    ),
+    max_size=3,
+)
+
+
+@given(starts=times, durations=times)
+def test_a_block_is_kept_where_every_time_is_one_and_only_there(
+    tmp_path_factory, starts: list, durations: list
+) -> None:
+    writer = records.RankWriter(tmp_path_factory.mktemp("times"), RUN_ID, 0)
+    writer.append("header", **header(0, 1))
+    changes = {"start_ns": starts, "duration_ns": durations}
+    writer.append("block", **{**block("forward", 0, [1.0]), **changes})
+    writer.close()
+    found = records.read_rank_file(writer.path, RUN_ID)
+    whole = all(type(time) is int and abs(time) < 10**18 for time in starts + durations)
+    positive = whole and all(duration > 0 for duration in durations)
+    if positive and len(starts) == len(durations) > 0:
+        assert found.problems == []
+        assert list(found.blocks[0]["start_ns"]) == starts
+        assert list(found.blocks[0]["duration_ns"]) == durations
+    else:
+        assert found.blocks == []
+        assert len(found.problems) == 1
 
 
 def test_foreign_duplicate_and_unknown_lines_are_named(tmp_path: Path) -> None:
@@ -128,6 +208,15 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     assert "version 99, this distbench reads 'distbench.raw' version 2" in found.problems[0]
 
 
+@pytest.mark.parametrize("size", [0, "4", True, 10**9, None])
+def test_a_header_of_a_job_that_cannot_be_is_left_out(tmp_path: Path, size: object) -> None:
+    writer = records.RankWriter(tmp_path, RUN_ID, 0)
+    writer.append("header", **{**header(0, 1), "size": size})
+    found = records.read_rank_file(writer.path, RUN_ID)
+    assert found.header is None
+    assert f"header of rank 0 in a job of {size!r} rank(s)" in found.problems[0]
+
+
 def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
     records.RankWriter(tmp_path, RUN_ID, 0)
     with pytest.raises(OutputError, match=r"rank-00000\.jsonl cannot be written \(File exists\)"):
@@ -157,8 +246,9 @@ def test_not_a_number_is_never_written(tmp_path: Path) -> None:
 def test_a_missing_file_is_a_problem_and_a_foreign_name_an_error(tmp_path: Path) -> None:
     found = records.read_rank_file(tmp_path / "rank-00003.jsonl", RUN_ID)
     assert "cannot be read" in found.problems[0]
-    with pytest.raises(RecordsError, match="is no file of one rank"):
-        records.read_rank_file(tmp_path / "rank-x.jsonl", RUN_ID)
+    for name in ("rank-x.jsonl", "rank-0.jsonl", "rank-00000.json", "rank-²0000.jsonl"):
+        with pytest.raises(RecordsError, match="is no file of one rank"):
+            records.read_rank_file(tmp_path / name, RUN_ID)
 
 
 def test_atomic_write_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -168,3 +258,17 @@ def test_atomic_write_leaves_nothing_beside(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == b"2"
     with pytest.raises(OutputError):
         records.write_atomically(tmp_path / "none" / "a.json", b"1")
+
+
+def test_a_file_that_was_not_finished_replaces_nothing(tmp_path: Path) -> None:
+    records.write_atomically(tmp_path / "a.json", b"1")
+
+    def stop_halfway() -> None:
+        with records.replaced_atomically(tmp_path / "a.json") as file:
+            file.write(b"half of")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stop_halfway()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == b"1"

@@ -124,6 +124,13 @@ def test_times_lie_on_one_line_and_a_collective_ends_for_all_at_once(simulated: 
     assert first.groupby(["phase", "block", "warmup"])["start_ns"].nunique().max() == 2
 
 
+def test_the_clusters_links_are_settings_unless_others_were_given(simulated: Simulated) -> None:
+    own = simulated(inter_gb_per_s=12.5, intra_gb_per_s=250.0).config
+    assert (own.link_gb_per_s, own.intra_link_gb_per_s) == (12.5, 250.0)
+    given = simulated({"link_gb_per_s": 3.0}, inter_gb_per_s=12.5, intra_gb_per_s=250.0).config
+    assert (given.link_gb_per_s, given.intra_link_gb_per_s) == (3.0, 250.0)
+
+
 def test_waiting_lasts_as_long_as_the_block(simulated: Simulated) -> None:
     run = simulated(noise=0.05)
     blocks = {
@@ -268,11 +275,17 @@ def test_the_command_resolves_settings_as_run_does(
     told = capsys.readouterr().out
     run = load_run(run_directory)
     assert run.config == Config(
-        sizes=(1, 2, 4, 6), steps=12, rounds=6, blocks=6, output=str(run_directory)
+        sizes=(1, 2, 4, 6),
+        steps=12,
+        rounds=6,
+        blocks=6,
+        output=str(run_directory),
+        link_gb_per_s=1.5,
+        intra_link_gb_per_s=100.0,
     )
     slow = [{"rank": 1, "factor": 1.1}, {"rank": 2, "factor": 1.2}]
     assert run.manifest["simulated_cluster"]["parameters"]["slow_rank"] == slow
-    assert run.manifest["process_sets_registered"] == 2
+    assert run.manifest["process_sets_registered"] == 3
     assert told.count("efficiency") == 4
     assert f"distbench report {run_directory}" in told
 

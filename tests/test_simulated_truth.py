@@ -90,10 +90,10 @@ def test_the_clusters_above_do_lose_efficiency(measure: Measure) -> None:
 def test_with_noise_the_intervals_hold_the_true_efficiency(
     measure: Measure, autocorrelation: float
 ) -> None:
-    """The interval of six rounds holds their median in 1 − 2/2^6 = 96.9 % of runs.
+    """The interval of six rounds holds the truth in 95 % of runs (benchmarks/interval_coverage.py).
 
-    Of 40 runs with that share, 33 or fewer hold it once in 4500 times; with 80 % it would be seven
-    times in ten.
+    Of 40 runs with that share, 33 or fewer hold it once in 300 times; with 80 % it would be seven times
+    in ten.
     """
     runs = 40
     held = dict.fromkeys((2, 4, 8), 0)

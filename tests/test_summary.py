@@ -12,7 +12,7 @@ from distbench.analysis.summary import (
     job_steps,
     summarise,
 )
-from tests.fakes import block, ladder_blocks, write_run
+from tests.fakes import MS, block, ladder_blocks, write_run
 
 
 @pytest.fixture
@@ -54,8 +54,9 @@ def test_rate_is_images_of_all_ranks_over_the_median_job_step(steps: pd.DataFram
     assert found["step_s"] == pytest.approx(step_s, rel=1e-9)
     assert found["images_per_s"] == pytest.approx(8 / step_s)
     assert found["images_per_s_per_rank"] == pytest.approx(4 / step_s)
-    assert found["step_s_low"] == pytest.approx(1.1 * 45.001e-3)
-    assert found["step_s_high"] == pytest.approx(1.1 * 45.006e-3)
+    # of six medians the bounds lie 5/14 of the way from the outermost to the next (see statistics)
+    assert found["step_s_low"] == pytest.approx(1.1 * (45.001 + 0.001 * 5 / 14) * 1e-3, rel=1e-9)
+    assert found["step_s_high"] == pytest.approx(1.1 * (45.006 - 0.001 * 5 / 14) * 1e-3, rel=1e-9)
     assert found["samples"] == 6
     assert found["skew_s"] == pytest.approx(0.1 * 45.0035e-3, rel=1e-6)
     # the steps of a block follow each other without a gap, so that the span is their sum
@@ -98,6 +99,26 @@ def test_a_step_that_a_rank_lacks_is_no_job_step(run_directory: Path) -> None:
     whole = [block("forward", 1, [10.0]), block("forward", 2, [10.0])]
     write_run(run_directory, [whole, whole[:1]])
     assert len(job_steps(load_run(run_directory).steps)) == 1
+
+
+def test_the_span_is_of_blocks_that_all_ranks_have(run_directory: Path) -> None:
+    # block 1 takes 40 ms from start to end on its slowest rank; rank 1 lacks block 2
+    whole = [block("forward", 1, [10.0, 20.0]), block("forward", 2, [500.0])]
+    slower = [block("forward", 1, [25.0, 15.0])]
+    write_run(run_directory, [whole, slower])
+    found = of_phase(summary_of(load_run(run_directory).steps), "forward")
+    assert found["steps"] == 2
+    assert found["images_per_s_of_span"] == pytest.approx(16 / 0.040)
+
+
+def test_a_block_in_two_records_spans_both(run_directory: Path) -> None:
+    first = block("forward", 1, [10.0])
+    later = block("forward", 1, [10.0], start_ns=[30 * MS + 1_000])
+    write_run(run_directory, [[first, later]] * 2)
+    found = of_phase(summary_of(load_run(run_directory).steps), "forward")
+    # each rank holds step 0 twice: one job step with all four entries' images, 0 to 40 ms
+    assert found["steps"] == 1
+    assert found["images_per_s_of_span"] == pytest.approx(16 / 0.040)
 
 
 def test_headline_is_the_most_complete_phase(steps: pd.DataFrame) -> None:

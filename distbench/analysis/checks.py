@@ -9,38 +9,42 @@ import pandas as pd
 
 from distbench.analysis.check import Check, gravest_first
 from distbench.analysis.collect import Run
+from distbench.analysis.completeness import ranks_in_words
+from distbench.analysis.limit_checks import limit_checks
+from distbench.analysis.limits import Limits
+from distbench.analysis.machine_checks import cores_by_host, machine_checks
+from distbench.analysis.sampling_checks import sampling_checks
 from distbench.analysis.scaling import Device
-from distbench.analysis.statistics import LEAST_SAMPLES
 
 LEAST_BACKWARD_RATIO = 1.5  # a true backward pass costs about twice the forward pass
 MOST_WAITING_CORES = 0.1  # of a rank that waits; blocked ones use a few hundredths
 MOST_EFFICIENCY = 1.02
-INSTRUMENTS = ("HOROVOD_TIMELINE", "HOROVOD_AUTOTUNE")
 
 
 def check_run(
     run: Run,
+    jobs: pd.DataFrame,
     summary: pd.DataFrame,
     scaling: pd.DataFrame | None,
+    limits: Limits,
     devices: Sequence[Device] = (),
 ) -> list[Check]:
     """Every finding about a run, the gravest first.
 
-    `summary` holds the phases of the main group, `scaling` the curve where there is one, `devices`
-    what each rank reached alone.
+    `jobs` are the job steps of all groups, `summary` holds the phases of the main group, `scaling` the
+    curve where there is one, `limits` the bounds, `devices` what each rank reached alone.
     """
     found = [
         *_completeness(run),
         *_proofs(run),
         *_backward(run, summary),
-        *_samples(run, summary),
-        *_oversubscription(run),
+        *limit_checks(run, limits),
+        *sampling_checks(run, jobs, summary),
+        *machine_checks(run),
         *_waits(run),
         *_superlinear(scaling, devices),
         *_curve(run, scaling),
         *_manifest(run),
-        *_gpus(run),
-        *_instruments(run),
         *_labels(run),
     ]
     return gravest_first(found)
@@ -54,11 +58,13 @@ def _completeness(run: Run) -> Iterator[Check]:
 
 
 def _proofs(run: Run) -> Iterator[Check]:
-    for records in run.ranks:
-        if records.preflight is None:
-            yield Check("invalid", f"rank {records.rank} has no preflight: its work is not proven")
-        elif records.final is None:
-            yield Check("invalid", f"rank {records.rank} was not checked after its last block")
+    unproven = [one.rank for one in run.ranks if one.preflight is None]
+    unchecked = [one.rank for one in run.ranks if one.preflight is not None and one.final is None]
+    if unproven:
+        what = "without preflight, so that the work is not proven"
+        yield Check("invalid", f"{what}: {ranks_in_words(unproven)}")
+    if unchecked:
+        yield Check("invalid", f"not checked after the last block: {ranks_in_words(unchecked)}")
 
 
 def _backward(run: Run, summary: pd.DataFrame) -> Iterator[Check]:
@@ -77,22 +83,12 @@ def _backward(run: Run, summary: pd.DataFrame) -> Iterator[Check]:
         yield Check("note", text)
 
 
-def _samples(run: Run, summary: pd.DataFrame) -> Iterator[Check]:
-    few = summary[summary["samples"] < LEAST_SAMPLES]
-    if len(few):
-        yield Check(
-            "note",
-            f"no 95 % interval for {', '.join(few['phase'])}: fewer than {LEAST_SAMPLES} blocks; "
-            f"run with --{'rounds' if run.config.sizes else 'blocks'} {LEAST_SAMPLES} or more",
-        )
-
-
 def _waits(run: Run) -> Iterator[Check]:
     """What the ranks outside of a group cost those that are measured."""
     if run.waits.empty:
         return
     cores = run.waits["cpu_s"].sum() / run.waits["wall_s"].sum()
-    ranks, cores_of_host = Counter(_hosts(run)), _cores_by_host(run)
+    ranks, cores_of_host = Counter(_hosts(run)), cores_by_host(run)
     crowded = [host for host, count in ranks.items() if count > len(cores_of_host.get(host, ()))]
     text = f"ranks outside of the measured group waited at {cores:.2f} cores each"
     if "process_sets_registered" in run.manifest:
@@ -113,13 +109,6 @@ def _waits(run: Run) -> Iterator[Check]:
 
 def _hosts(run: Run) -> list[str]:
     return [str(item["host"]) for item in run.manifest.get("ranks", [])]
-
-
-def _cores_by_host(run: Run) -> dict[str, set[int]]:
-    cores: dict[str, set[int]] = {}
-    for item in run.manifest.get("ranks", []):
-        cores.setdefault(str(item["host"]), set()).update(item["cores_allowed"])
-    return cores
 
 
 def _superlinear(scaling: pd.DataFrame | None, devices: Sequence[Device]) -> Iterator[Check]:
@@ -152,50 +141,6 @@ def _manifest(run: Run) -> Iterator[Check]:
             "manifest.json is not there: whether cores were shared, tuning was on or devices differ "
             "was not checked",
         )
-
-
-def _oversubscription(run: Run) -> Iterator[Check]:
-    threads: Counter[str] = Counter()
-    cores = _cores_by_host(run)
-    for item in run.manifest.get("ranks", []):
-        if item["device"]["kind"] == "CPU":
-            threads[item["host"]] += item["device"]["threads"]
-    for host, count in threads.items():
-        if count > len(cores[host]):
-            yield Check(
-                "suspect",
-                f"{count} threads on {len(cores[host])} cores of {host}: ranks wait for each other's "
-                "cores; start fewer ranks or lower --threads-per-rank",
-            )
-
-
-def _gpus(run: Run) -> Iterator[Check]:
-    on_gpu = [item for item in run.manifest.get("ranks", []) if item["device"]["kind"] == "GPU"]
-    if not on_gpu:
-        return
-    if run.size > 1 and not run.manifest.get("horovod", {}).get("nccl_built"):
-        yield Check(
-            "suspect",
-            "Horovod was built without NCCL, so that gradients go through host memory; "
-            "rebuild it with HOROVOD_GPU_OPERATIONS=NCCL",
-        )
-    blind = [item["rank"] for item in on_gpu if not item.get("gpu_uuid")]
-    if blind:
-        yield Check(
-            "note",
-            f"NVML did not answer on rank {blind[0]} (of {len(blind)} such): no telemetry, and that "
-            "each rank has a GPU of its own was not checked",
-        )
-
-
-def _instruments(run: Run) -> Iterator[Check]:
-    environment = run.manifest.get("environment", {})
-    for name in INSTRUMENTS:
-        if environment.get(name, "") not in ("", "0"):
-            yield Check(
-                "suspect",
-                f"{name} was on while timing, which changes the times; unset it to measure",
-            )
 
 
 def _labels(run: Run) -> Iterator[Check]:

@@ -15,42 +15,43 @@ from distbench.groups import ALONE
 class Communication(NamedTuple):
     """What communication costs a step, in seconds; NaN where a phase was not run.
 
-    exposed = forward_backward_allreduce − forward_backward, of the median job steps. Negative values
-    are kept: there the two phases disturb each other or noise is larger than the difference.
-    hidden = allreduce − exposed. The interval rests on the rounds' own differences.
+    Each value is the median over the rounds of the rounds' own values, which are worked out from the
+    medians of a round's blocks: exposed = forward_backward_allreduce − forward_backward, hidden =
+    allreduce − exposed. A round holds one block of every phase, so that drift and thermal steps cancel
+    inside it; between the medians of whole phases they would not. Negative values are kept: there the
+    two phases disturb each other or noise is larger than the difference. The interval is that of the
+    median over the rounds.
     """
 
     exposed_s: float
     exposed_interval_s: Interval
     hidden_s: float
-    overlap: float  # 1 − exposed ÷ allreduce
+    overlap: float  # hidden ÷ allreduce
     share_of_step: float  # exposed ÷ forward_backward_allreduce
 
 
 def communication(jobs: pd.DataFrame) -> Communication:
-    """Exposed and hidden communication of a run, from its job steps."""
-    combined = _median(jobs, "forward_backward_allreduce")
-    exposed = combined - _median(jobs, "forward_backward")
-    alone = _median(jobs, "allreduce")
+    """Exposed and hidden communication of a group, from its job steps."""
+    combined = _rounds(jobs, "forward_backward_allreduce")
+    alone = _rounds(jobs, "allreduce")
+    exposed = (combined - _rounds(jobs, "forward_backward")).dropna()
+    hidden = (alone - exposed).dropna()
     return Communication(
-        exposed_s=exposed,
-        exposed_interval_s=_difference_interval(jobs, exposed),
-        hidden_s=alone - exposed,
-        overlap=1 - exposed / alone,
-        share_of_step=exposed / combined,
+        exposed_s=float(exposed.median()),
+        exposed_interval_s=median_interval(exposed.to_numpy()),
+        hidden_s=float(hidden.median()),
+        overlap=float((hidden / alone).median()),
+        share_of_step=float((exposed / combined).median()),
     )
+
+
+def _rounds(jobs: pd.DataFrame, phase: str) -> pd.Series:
+    """The median job step of a phase in each round, in seconds, by round."""
+    return block_medians(jobs[jobs["phase"] == phase])
 
 
 def _median(jobs: pd.DataFrame, phase: str) -> float:
     return float(jobs.loc[jobs["phase"] == phase, "step_s"].median())
-
-
-def _difference_interval(jobs: pd.DataFrame, difference: float) -> Interval:
-    """95 % interval over the rounds; widened to hold `difference`, which is one of medians."""
-    combined = block_medians(jobs[jobs["phase"] == "forward_backward_allreduce"])
-    computed = block_medians(jobs[jobs["phase"] == "forward_backward"])
-    low, high, samples = median_interval((combined - computed).dropna().to_numpy())
-    return Interval(min(low, difference), max(high, difference), samples)
 
 
 def step_parts(jobs: pd.DataFrame) -> dict[str, float]:

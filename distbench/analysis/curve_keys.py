@@ -11,7 +11,7 @@ from distbench.analysis.collect import Run
 
 # These say how many samples were taken, in which order and where they went; the work is the same.
 # A preset is only a name for values that stand in the key themselves, and `threads_per_rank` a wish:
-# what was used stands there instead.
+# what was used stands there instead. Peaks and links are what times are compared with.
 NOT_IN_KEY = (
     "preset",
     "warmup_steps",
@@ -23,6 +23,10 @@ NOT_IN_KEY = (
     "output",
     "tensorflow_log",
     "threads_per_rank",
+    "measure_peak",
+    "device_peak_tflops",
+    "link_gb_per_s",
+    "intra_link_gb_per_s",
 )
 # Variables that follow from a rank's place or from where the hosts are, which sizes cannot share, and
 # those that only choose what is printed.

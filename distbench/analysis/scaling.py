@@ -109,7 +109,7 @@ def _nodes(run: Run, point: Point) -> int:
     """How many nodes the ranks of a group stand on; a lone rank on one, however many take turns."""
     if point.size == 1:
         return 1
-    return int(run.steps.loc[run.steps["group"] == point.group, "host"].nunique())
+    return int(run.blocks.loc[run.blocks["group"] == point.group, "host"].nunique())
 
 
 def _against_baseline(point: Point, base: Point | None, why_not: str, phase: str) -> dict[str, Any]:
@@ -149,18 +149,21 @@ def baseline_name(base: Point) -> str:
 def _throughput_ratio(
     jobs: pd.DataFrame, base_jobs: pd.DataFrame, phase: str
 ) -> tuple[float, Interval]:
-    """Images per second over the baseline's, and the interval of the rounds' own ratios."""
+    """Images per second over the baseline's: the median of the rounds' own ratios, and its interval.
+
+    A ratio of the medians of whole phases would be spoilt by a drift or a thermal step, which meets
+    the two sizes in one round alike.
+    """
     own, base = jobs[jobs["phase"] == phase], base_jobs[base_jobs["phase"] == phase]
-    images = float(own["images"].iloc[0]) / float(base["images"].iloc[0])
-    ratio = images * float(base["step_s"].median()) / float(own["step_s"].median())
     if jobs is base_jobs:
         return 1.0, Interval(1.0, 1.0, own["block"].nunique())
+    images = float(own["images"].iloc[0]) / float(base["images"].iloc[0])
     rounds = (images * block_medians(base) / block_medians(own)).dropna()
-    return ratio, widened(median_interval(rounds.to_numpy()), ratio)
+    return float(rounds.median()), median_interval(rounds.to_numpy())
 
 
 def widened(interval: Interval, value: float) -> Interval:
-    """The interval, grown where it must to hold `value`: a ratio of medians, not a median of ratios."""
+    """The interval, grown where it must to hold a `value` that is no median of the same rounds."""
     return Interval(min(interval.low, value), max(interval.high, value), interval.samples)
 
 
@@ -215,7 +218,7 @@ def baseline_devices(run: Run, jobs: pd.DataFrame, phase: str) -> list[Device]:
     if alone is None:
         return []
     own = alone[alone["phase"] == phase]
-    hosts = run.steps.drop_duplicates("group").set_index("group")[["rank", "host"]]
+    hosts = run.blocks.drop_duplicates("group").set_index("group")[["rank", "host"]]
     return sorted(
         Device(
             int(hosts.loc[group, "rank"]),

@@ -27,6 +27,7 @@ from distbench.analysis.launch_intervals import (
     paired_ratio,
     unpaired_ratio,
 )
+from distbench.analysis.limits import find_limits
 from distbench.analysis.scaling import ratio_columns, scaling_frame
 from distbench.analysis.statistics import Interval
 from distbench.analysis.summary import job_steps, main_group, summarise
@@ -96,12 +97,13 @@ def read_launch(launch: FinishedLaunch) -> LaunchResult | None:
     groups = summarise(run.steps, jobs, run.grad_bytes)
     summary = groups[groups["group"] == main_group(jobs)].reset_index(drop=True)
     scaling = points if run.config.sizes else None
+    limits = find_limits(run, jobs, groups, scaling)
     return LaunchResult(
         launch=launch,
         about=_about(run),
         key=curve_key(run, launch.launcher, launch.hosts, launch.varied),
         points=points,
-        checks=tuple(check_run(run, summary, scaling)),
+        checks=tuple(check_run(run, jobs, summary, scaling, limits)),
     )
 
 

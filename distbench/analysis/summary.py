@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from distbench.analysis.rank_blocks import job_blocks, rank_blocks, steps_of_jobs
 from distbench.analysis.statistics import median_interval
 from distbench.config import PHASES
 from distbench.groups import ALONE, REDUCING
@@ -16,7 +17,6 @@ NAN = float("nan")
 NANOSECONDS_PER_S = 1e9
 HEADLINE_PHASES = ("train_step", "forward_backward_allreduce")
 BASELINE = "alone"  # what all ranks that ran alone are called together
-_JOB_STEP_KEY = ["phase", "group", "role", "group_size", "block", "step"]
 
 
 def job_steps(steps: pd.DataFrame) -> pd.DataFrame:
@@ -25,18 +25,17 @@ def job_steps(steps: pd.DataFrame) -> pd.DataFrame:
     Columns: phase, group, role, group_size, block, step; `step_s` (maximum over the ranks), `skew_s`
     (maximum minus minimum), `images` (sum over the ranks). Warm-up is left out.
     """
-    timed = steps[~steps["warmup"].astype(bool)]
-    grouped = timed.groupby(_JOB_STEP_KEY, sort=True)
-    jobs = grouped.agg(
-        slowest_ns=("duration_ns", "max"),
-        fastest_ns=("duration_ns", "min"),
-        images=("images", "sum"),
-        ranks=("rank", "nunique"),
-    ).reset_index()
-    jobs = jobs[jobs["ranks"] == jobs["group_size"]].copy()
-    jobs["step_s"] = jobs["slowest_ns"] / NANOSECONDS_PER_S
-    jobs["skew_s"] = (jobs["slowest_ns"] - jobs["fastest_ns"]) / NANOSECONDS_PER_S
-    return jobs[[*_JOB_STEP_KEY, "step_s", "skew_s", "images"]].reset_index(drop=True)
+    blocks = rank_blocks(steps)
+    keys, block_of_row = job_blocks(blocks.frame)
+    found = steps_of_jobs(blocks, block_of_row, len(keys))
+    is_whole = found.ranks == keys["group_size"].to_numpy()[found.block]
+    jobs = keys.take(found.block[is_whole]).reset_index(drop=True)
+    slowest, fastest = found.slowest_ns[is_whole], found.fastest_ns[is_whole]
+    jobs["step"] = found.step[is_whole]
+    jobs["step_s"] = slowest / NANOSECONDS_PER_S
+    jobs["skew_s"] = (slowest - fastest) / NANOSECONDS_PER_S
+    jobs["images"] = found.images[is_whole]
+    return jobs
 
 
 def measured_groups(jobs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -138,14 +137,13 @@ def block_medians(jobs: pd.DataFrame) -> pd.Series:
 def _span_s(steps: pd.DataFrame) -> pd.Series:
     """By phase and group the sum over its timed blocks of first start to last end, on the slowest rank."""
     block = ["phase", "group", "block"]
-    timed = steps[~steps["warmup"].astype(bool)]
-    ends = timed.assign(end_ns=timed["start_ns"] + timed["duration_ns"])
-    whole = ends.groupby(block)["rank"].transform("nunique") == ends["group_size"]
-    per_rank = (
-        ends[whole].groupby([*block, "rank"]).agg(first=("start_ns", "min"), last=("end_ns", "max"))
-    )
-    spans = (per_rank["last"] - per_rank["first"]) / NANOSECONDS_PER_S
-    return spans.groupby(block).max().groupby(["phase", "group"]).sum()
+    rows = rank_blocks(steps).frame.groupby([*block, "rank", "group_size"], observed=True)
+    of_rank = rows.agg(first=("start_ns", "min"), last=("end_ns", "max")).reset_index()
+    ranks = of_rank.groupby(block, observed=True)["rank"].transform("nunique")
+    whole = of_rank[ranks == of_rank["group_size"]]
+    spans = (whole["last"] - whole["first"]) / NANOSECONDS_PER_S
+    longest = spans.groupby([whole[name] for name in block], observed=True).max()
+    return longest.groupby(["phase", "group"], observed=True).sum()
 
 
 def headline_phase(summary: pd.DataFrame) -> str | None:

@@ -10,7 +10,10 @@ import pandas as pd
 from distbench.analysis.check import Check
 from distbench.analysis.collect import Run
 from distbench.analysis.communication import Communication
+from distbench.analysis.limits import Limits
+from distbench.analysis.loss import LossBudget
 from distbench.analysis.scaling import Device
+from distbench.analysis.stragglers import Stragglers
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Findings:
     checks: Sequence[Check]
     scaling: pd.DataFrame | None  # the curve, of two sizes or more
     devices: Sequence[Device]  # every rank's own baseline
+    budgets: Sequence[LossBudget]  # where the scaling goes, by size
+    stragglers: Stragglers | None  # None where no two ranks compute
+    limits: Limits
 
     @property
     def ranks(self) -> int:

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from distbench import units
 from distbench.analysis.summary import block_medians
 from distbench.report.findings import Findings
+from distbench.report.loss_plots import loss_figures
 from distbench.report.published import Published
 from distbench.report.rank_plots import heat_map
 from distbench.report.scaling_plots import scaling_figures
@@ -31,7 +32,7 @@ def figures(findings: Findings, published: Sequence[Published] = ()) -> dict[str
 
     `published` are results of others, drawn in the charts of the curve as a layer of their own.
     """
-    drawn = scaling_figures(findings, published)
+    drawn = {**scaling_figures(findings, published), **loss_figures(findings)}
     for name, (draw, caption) in FIGURES.items():
         figure = draw(findings)
         if figure is not None:
@@ -177,6 +178,6 @@ def _phase_label(phase: str) -> str:
 FIGURES: dict[str, tuple[Callable[[Findings], Figure | None], str]] = {
     "throughput": (throughput, "Throughput by phase"),
     "step_time_split": (step_time_split, "Where a step's time goes"),
-    "heat_map": (heat_map, "Step time of every rank"),
+    "heat_map": (heat_map, "Lag of every rank at every step"),
     "distribution": (distribution, "Distribution of step times"),
 }

@@ -13,12 +13,15 @@ from distbench.analysis.collect import Run
 from distbench.analysis.summary import BASELINE, headline_phase
 from distbench.plain_text import aligned, printable
 from distbench.report.findings import Findings, title
+from distbench.report.limit_tables import limit_lines, limit_markdown
+from distbench.report.loss_tables import loss_lines, loss_markdown, loss_table
 from distbench.report.scaling_tables import (
     phases_title,
     scaling_lines,
     scaling_markdown,
     scaling_table,
 )
+from distbench.report.straggler_tables import straggler_lines, straggler_markdown
 from distbench.report.text import markdown, markdown_table
 
 PHASE_COLUMNS = (
@@ -146,6 +149,9 @@ def terminal_report(findings: Findings) -> str:
         [*scaling_table(findings), *scaling_lines(findings)],
         [f"{phases_title(findings)}:", *aligned(rows), SKEW_NOTE],
         communication_lines(findings),
+        [*loss_table(findings.budgets), *loss_lines(findings.budgets)],
+        straggler_lines(findings.stragglers),
+        limit_lines(findings.limits),
         [f"{check.level}: {check.text}" for check in findings.checks],
         scraper_lines(findings),
     ]
@@ -165,11 +171,15 @@ def markdown_report(findings: Findings, charts: Sequence[tuple[str, str]]) -> st
     lines[-1] += "images/s is the images of these ranks ÷ the median job step."
     lines += ["", *(f"- {markdown(line)}" for line in communication_lines(findings))]
     lines += ["", "As the seed benchmark prints it:", "", "```", *_seed_lines(findings), "```", ""]
+    lines += loss_markdown(findings.budgets)
+    lines += straggler_markdown(findings.stragglers)
+    lines += limit_markdown(findings.limits)
+    lines += ["## Charts", ""]
     for file_name, caption in charts:
         lines += [f"![{caption}]({file_name})", ""]
     lines += ["## Checks", ""]
     lines += [f"- **{check.level}**: {markdown(check.text)}" for check in findings.checks]
-    lines += ["", "## Run", "", *markdown_table(("what", "value"), _environment_rows(run)), ""]
+    lines += ["", "## Run", "", *markdown_table(("what", "value"), environment_rows(run)), ""]
     return "\n".join(lines)
 
 
@@ -181,7 +191,8 @@ def _seed_lines(findings: Findings) -> list[str]:
     ]
 
 
-def _environment_rows(run: Run) -> list[tuple[str, str]]:
+def environment_rows(run: Run) -> list[tuple[str, str]]:
+    """What was run, on what and with which versions: (what, value)."""
     header, config = run.first_header, run.config
     versions = run.manifest.get("versions", {})
     hosts = sorted({str(records.header["host"]) for records in run.ranks if records.header})

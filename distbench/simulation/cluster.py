@@ -18,7 +18,7 @@ from distbench.errors import UsageError
 
 MOST_RANKS = 65_536
 # Settings of a run that bear on no simulated time.
-MEANINGLESS_SETTINGS = ("threads_per_rank", "tensorflow_log")
+MEANINGLESS_SETTINGS = ("threads_per_rank", "tensorflow_log", "measure_peak")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from distbench.config import Config
 from distbench.errors import UsageError
-from distbench.groups import Group
+from distbench.groups import WITH_ITSELF, Group
 from distbench.plan import PlannedBlock
 from distbench.simulation.cluster import Cluster
 from distbench.simulation.cluster_model import (
@@ -119,7 +119,7 @@ def slowdown(cluster: Cluster, moments: Any) -> Any:
 
 @dataclass(frozen=True)
 class GroupModel:
-    """What a group's steps are made of; no cost where its ranks reduce nothing."""
+    """What a group's steps are made of; no cost where its ranks hand nothing to Horovod."""
 
     step: StepModel
     cost: AllreduceCost | None
@@ -131,7 +131,8 @@ class GroupModel:
         cost = allreduce_cost(cluster, group.ranks)
         model = step_model(cluster, config.network(), config.batch_of(group.size))
         copy_ns = round(cost.copy_ns_per_byte * sum(model.tensor_bytes))
-        return cls(model, cost if group.reduces else None, copy_ns)
+        hands_over = group.reduces or group.role == WITH_ITSELF
+        return cls(model, cost if hands_over else None, copy_ns)
 
     def durations_ns(self, phase: str, factors: Factors) -> Any:
         """What each rank measures: int64 of steps × ranks, of one column where all measure the same."""

@@ -73,7 +73,8 @@ def simulate(cluster: Cluster, config: Config) -> tuple[RunLayout, dict[str, Any
         raise MissingPartError(
             "numpy is missing, which the simulator needs; install distbench[report]"
         ) from error
-    simulation = _prepared(cluster, config)
+    simulation = _prepared(cluster, _with_links(cluster, config))
+    config = simulation.config
     # Everything is worked out before the directory is made.
     truth = true_values(cluster, config, simulation.groups)
     blocks = list(run_plan(cluster, config, simulation.plan))[: simulation.survived]
@@ -86,6 +87,15 @@ def simulate(cluster: Cluster, config: Config) -> tuple[RunLayout, dict[str, Any
             f"({error.strerror}); free space there or name another place with --output"
         ) from error
     return simulation.layout, truth
+
+
+def _with_links(cluster: Cluster, config: Config) -> Config:
+    """The cluster's links as settings, as somebody who knows a real one gives them."""
+    return dataclasses.replace(
+        config,
+        link_gb_per_s=config.link_gb_per_s or cluster.inter_gb_per_s,
+        intra_link_gb_per_s=config.intra_link_gb_per_s or cluster.intra_gb_per_s,
+    )
 
 
 def _prepared(cluster: Cluster, config: Config) -> Simulation:

@@ -208,25 +208,13 @@ def _emit_or_collect(
 
 def report(record: StudyRecord) -> str:
     """Writes the study's derived files from its complete launches; returns the terminal's text."""
-    from distbench.analysis.studies import FinishedLaunch  # what needs pandas loads at the end only
+    # What needs pandas loads at the end only.
     from distbench.report.study_report import CellStanding, LaunchStanding, report_study
+    from distbench.study.study_launches import finished_launches
 
-    launcher = record.emitted or str(record.description["study"]["launcher"])
-    cells, launches = [], []
+    cells, launches = [], finished_launches(record)
     for cell in record.cells:
         attempts = record.attempts(cell)
-        launches += [
-            FinishedLaunch(
-                cell=cell.label,
-                attempt=attempt.number,
-                varied=cell.varied,
-                launcher=launcher,
-                hosts=cell.hosts,
-                directory=attempt.layout.run.directory,
-            )
-            for attempt in attempts
-            if attempt.verdict.state == study_files.COMPLETE
-        ]
         standings = [LaunchStanding(one.number, *one.verdict) for one in attempts]
         cells.append(
             CellStanding(

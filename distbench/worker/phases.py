@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from distbench.config import SELF_ALLREDUCE
 from distbench.worker.network import Network
 from distbench.worker.replica import Replica
 
@@ -41,7 +42,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Reduction:
-    """Among whom the gradients are averaged: `process_set` is Horovod's, unused with one rank."""
+    """Among whom the gradients are averaged.
+
+    `process_set` is Horovod's. With one rank only the control SELF_ALLREDUCE uses it.
+    """
 
     ranks: int
     process_set: Any = None
@@ -51,7 +55,8 @@ class PhaseLadder:
     """Builds the phases of one replica at one batch size, for each group that it is in.
 
     `hvd` is `horovod.tensorflow`. Phases without communication are traced once for all groups. With
-    one rank Horovod runs no allreduce, neither in its tape nor here: the expected count is then 0.
+    one rank Horovod runs no allreduce, neither in its tape nor here, but for the control
+    SELF_ALLREDUCE: the expected count is then 0.
     """
 
     def __init__(self, network: Network, hvd: Any, replica: Replica) -> None:
@@ -75,6 +80,7 @@ class PhaseLadder:
             "allreduce": self._allreduce,
             "forward_backward_allreduce": self._forward_backward_allreduce,
             "train_step": self._train_step,
+            SELF_ALLREDUCE: self._self_allreduce,
         }
         for name in names:
             if (name, reduction) not in self._built:
@@ -137,6 +143,26 @@ class PhaseLadder:
             "forward_backward_allreduce",
             self._compiled(lambda keep_prob: self._reduced_gradients(keep_prob, reduction)),
             allreduces=self._allreduces(reduction),
+        )
+
+    def _self_allreduce(self, reduction: Reduction) -> Phase:
+        """Called directly, since Horovod's tape leaves the allreduce of one rank out."""
+
+        def self_allreduce(keep_prob: Any) -> Any:
+            return [
+                self._hvd.allreduce(
+                    gradient,
+                    op=self._hvd.Average,
+                    name=f"self_allreduce_{index}",
+                    process_set=reduction.process_set,
+                )
+                for index, gradient in enumerate(self._local_gradients(keep_prob))
+            ]
+
+        return self._gradient_phase(
+            SELF_ALLREDUCE,
+            self._compiled(self_allreduce),
+            allreduces=self._network.vgg.tensor_count,
         )
 
     def _train_step(self, reduction: Reduction) -> Phase:

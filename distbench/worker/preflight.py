@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from distbench.config import SELF_ALLREDUCE
 from distbench.errors import CorrectnessError, MismatchError
 from distbench.worker.executed_ops import ALLREDUCE_OP
 from distbench.worker.mean_pattern import MeanPattern
@@ -253,9 +254,12 @@ def prove_uncoupled(
     members: Members,
     count_ops: OpCounter,
 ) -> dict[str, Any]:
-    """The controls' training phases run no allreduce and return every gradient, on every rank."""
+    """The controls run as many allreduces as they must and return every gradient, on every rank.
+
+    That is none for training phases, and one of each gradient where a rank reduces with itself.
+    """
     executed: dict[str, Any] = {}
-    for name in REDUCED_PHASES:
+    for name in (*REDUCED_PHASES, SELF_ALLREDUCE):
         if name not in names:
             continue
         executed[name] = members.together(

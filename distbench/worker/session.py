@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distbench.config import Config
-from distbench.groups import REDUCING, Group
+from distbench.groups import REDUCING, WITH_ITSELF, Group
 from distbench.plan import PlannedBlock, phases_of, plan_blocks
 from distbench.records import RankWriter
 from distbench.worker import preflight
@@ -17,6 +17,7 @@ from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.measure import time_block
 from distbench.worker.members import Members
 from distbench.worker.network import Network
+from distbench.worker.peak import peak_record
 from distbench.worker.phases import Phase, PhaseLadder, Reduction
 from distbench.worker.progress import Progress
 from distbench.worker.replica import Replica
@@ -80,7 +81,8 @@ def measure(session: Session) -> None:
     built = _build(session)
     weights = built.replica.snapshot()
     session.say("preflight: proving that every phase does its work")
-    session.writer.append("preflight", **_prove(session, built))
+    peak = peak_record(config, session.world, CLOCK)
+    session.writer.append("preflight", **_prove(session, built), **peak)
     built.replica.restore(weights)
     trained = _run_blocks(session, built, weights)
     session.say("checking weights and gradients after the last block")
@@ -111,7 +113,7 @@ def _build(session: Session) -> Built:
 
 
 def _reduction(world: World, group: Group) -> Reduction:
-    if not group.reduces:
+    if not group.reduces and group.role != WITH_ITSELF:
         return Reduction(ranks=1)
     return Reduction(len(group.ranks), world.process_sets[group.ranks])
 
