@@ -38,7 +38,7 @@ def test_an_incomplete_run_is_invalid_and_comes_first(run_directory: Path) -> No
     checks = checks_of(run_directory)
     assert checks[0].level == "invalid"
     assert "INCOMPLETE: rank 1" in texts(checks, "invalid")
-    assert "rank 1 was not checked after its last block" in texts(checks, "invalid")
+    assert "not checked after the last block: rank 1" in texts(checks, "invalid")
 
 
 def test_a_cheap_backward_pass_is_suspect(run_directory: Path) -> None:

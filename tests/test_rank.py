@@ -108,9 +108,9 @@ def test_the_sets_of_a_study_are_known_before_horovod_starts() -> None:
     launched = LaunchedAs("horovodrun over Gloo", 3, 8, 3, 4, 2)
     overrides = {"sizes": (1, 2, 4, 8)}
     assert rank._sets_to_register({}, launched) == []
-    assert rank._sets_to_register(overrides, launched) == [(0, 1, 2, 3), (0, 1)]
+    assert rank._sets_to_register(overrides, launched) == [(0, 1, 2, 3), (0, 1), (0,)]
     spread = {**overrides, "placement": "spread"}
-    assert rank._sets_to_register(spread, launched) == [(0, 1, 4, 5), (0, 4)]
+    assert rank._sets_to_register(spread, launched) == [(0, 1, 4, 5), (0, 4), (0,)]
 
 
 def test_ranks_numbered_across_the_nodes_are_refused_in_a_study() -> None:

@@ -35,6 +35,7 @@ def test_flags_in_commands_exist() -> None:
     known = {config.flag_of(name) for name in config.settings()}
     known |= {"--mpi", "--gloo", "--use-current-env", "--toml", "--help"}
     known |= {"--dry-run", "--resume", "--repeat", "--emit", "--output"}  # of `distbench study`
+    known |= {"--fail-above", "--json"}  # of `distbench compare`
     commands_only = re.sub(r"^```\w+\n.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
     blocks = "\n".join(
         re.findall(r"^```\n(.*?)^```$", commands_only, flags=re.DOTALL | re.MULTILINE)

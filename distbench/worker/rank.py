@@ -142,9 +142,9 @@ def _sets_to_register(overrides: Overrides, launched: LaunchedAs) -> list[tuple[
         return []
     placement = overrides.get("placement", Config.placement)
     nodes = nodes_by_launcher(launched, placement)
-    return registered_sets(
-        plan_groups(Config(sizes=sizes, placement=placement), nodes), launched.size
-    )
+    phases = overrides.get("phases", Config.phases)
+    config = Config(sizes=sizes, placement=placement, phases=phases)
+    return registered_sets(plan_groups(config, nodes), launched.size)
 
 
 def _groups(world: World, config: Config, hosts: Sequence[str]) -> tuple[Group, ...]:
