@@ -32,7 +32,7 @@ def test_the_sentence_says_how_much_is_lost_where_and_what_helps() -> None:
 
 def test_the_table_goes_from_ideal_to_measured() -> None:
     rows = loss_rows(shown(SLOW_WIRE))
-    assert rows[0] == ("ideal: the baseline's step", "66.32 ms", "", "100.0", "")
+    assert rows[0] == ("ideal: as efficient as the baseline", "66.32 ms", "", "100.0", "")
     assert rows[4] == (
         "exposed communication (wire's lower bound)",
         "12.30 ms",
