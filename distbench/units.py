@@ -55,5 +55,5 @@ def bandwidth(bytes_per_s: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A fraction as per cent with one decimal."""
-    return NOT_AVAILABLE if math.isnan(fraction) else f"{100 * fraction:.1f} %"
+    """A fraction as per cent with one decimal; what rounds to nothing has no sign."""
+    return NOT_AVAILABLE if math.isnan(fraction) else f"{100 * fraction:z.1f} %"

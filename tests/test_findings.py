@@ -41,7 +41,7 @@ def test_a_simulated_run_is_labelled_everywhere(run_directory: Path) -> None:
     assert tables.scraper_lines(found) == []
     assert "Throughput - FP32 (SIMULATED)" in nvidia_table(found)
     for figure, _ in plots.figures(found).values():
-        shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+        shown = figure.get_suptitle()
         assert "SIMULATED: " in shown
 
 

@@ -129,7 +129,7 @@ def test_the_same_budgets_give_the_same_bytes(run: Run) -> None:
 
 def test_every_figure_names_what_was_run(run: Run) -> None:
     for figure in drawn(run, SLOW_WIRE, SLOW_WIRE).values():
-        title = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+        title = figure.get_suptitle()
         assert "SUSPECT" in title
         assert "NOT VGG" in title
 

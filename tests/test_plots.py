@@ -22,7 +22,7 @@ def test_every_figure_names_what_was_run(run_directory: Path) -> None:
     made = plots.figures(findings(run_directory))
     assert set(made) == {*plots.FIGURES, "loss_waterfall"}
     for figure, _ in made.values():
-        shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+        shown = figure.get_suptitle()
         assert "NOT VGG" in shown
         assert "2 CPUs" in shown
 
@@ -31,13 +31,13 @@ def test_a_studys_charts_of_one_group_name_that_group(run_directory: Path) -> No
     write_study(run_directory, study_config(sizes=(1, 2)), [0] * 4)
     found = find(load_run(run_directory))
     for name, (figure, _) in plots.figures(found).items():
-        shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+        shown = figure.get_suptitle()
         assert ("phases at 2 ranks" in shown.replace("\n", " ")) == (name in plots.FIGURES)
 
 
 def test_a_broken_run_is_marked_in_every_figure(run_directory: Path) -> None:
     for figure, _ in plots.figures(findings(run_directory, unfinished=[1])).values():
-        shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+        shown = figure.get_suptitle()
         assert "NOT VALID" in shown
 
 

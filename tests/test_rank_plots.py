@@ -66,14 +66,14 @@ def test_findings_without_stragglers_are_drawn_too(run_directory: Path) -> None:
     write_run(run_directory, [ladder_blocks(), ladder_blocks()])
     figure = rank_plots.heat_map(find(load_run(run_directory)))
     assert figure is not None
-    assert "forward_backward" in figure.get_suptitle()
+    assert "forward_backward" in figure.texts[-1].get_text()
     assert not figure.axes[0].texts
 
 
 def test_a_run_that_only_communicates_is_drawn_by_that(run_directory: Path) -> None:
     blocks = [one for one in ladder_blocks() if one["phase"] == "allreduce"]
     write_run(run_directory, [blocks, blocks])
-    assert "allreduce" in drawn(run_directory).get_suptitle()
+    assert "allreduce" in drawn(run_directory).texts[-1].get_text()
 
 
 def test_rows_are_pooled_within_hosts_and_keep_the_slowest_rank() -> None:

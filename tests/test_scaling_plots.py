@@ -28,7 +28,7 @@ def test_a_curve_has_three_charts_that_name_what_was_run(run_directory: Path) ->
     made = scaling_figures(findings(run_directory), [])
     assert list(made) == NAMES
     for figure, caption in made.values():
-        shown = figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+        shown = figure.get_suptitle()
         assert shown.replace("\n", " ").endswith("on 1, 2 and 4 CPUs")
         assert "number of ranks" in caption
 

@@ -101,7 +101,11 @@ def test_the_same_cells_give_the_same_bytes(sizes: StudyRecord) -> None:
     shutil.rmtree(sizes.layout.derived)
     report(sizes)
     assert {path.name: path.read_bytes() for path in sizes.layout.derived.iterdir()} == first
-    assert set(first) == {"cells.csv", "curves.csv", "study.md", "throughput.png", "throughput.svg"}
+    tables = {"cells.csv", "curves.csv", "study.html", "study.md"}
+    assert set(first) == {*tables, "throughput.png", "throughput.svg"}
+    page = first["study.html"].decode()
+    assert page.count("<svg") == 1
+    assert "Method" in page
 
 
 def test_cells_of_one_size_share_a_table(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from distbench.analysis.collect import Run
 from distbench.analysis.curve_keys import NOT_IN_KEY, curve_key
+from distbench.analysis.device_peaks import allows_tf32
 
 NOT_SET, NOT_RECORDED = "not set", "not recorded"
 # With another value of these the work, the device or the arithmetic is another one. Everything else
@@ -73,7 +74,7 @@ def _machines(run: Run) -> dict[str, str]:
 
 def _arithmetic(run: Run) -> dict[str, str]:
     """TF32 is a mode of GPUs; what a run on CPUs records of it bears on nothing."""
-    allowed = run.manifest.get("tensorflow", {}).get("tensor_float_32_allowed")
+    allowed = allows_tf32(run)
     return (
         {"TF32 allowed": str(allowed)} if "GPU" in run.device_kind and allowed is not None else {}
     )

@@ -60,13 +60,15 @@ def _oversubscription(run: Run) -> Iterator[Check]:
     for item in run.manifest.get("ranks", []):
         if item["device"]["kind"] == "CPU":
             threads[str(item["host"])] += item["device"]["threads"]
-    for host, count in threads.items():
-        if count > len(cores[host]):
-            yield Check(
-                "suspect",
-                f"{count} threads on {len(cores[host])} cores of {host}: ranks wait for each other's "
-                "cores; start fewer ranks or lower --threads-per-rank",
-            )
+    crowded = [host for host, count in threads.items() if count > len(cores[host])]
+    if crowded:
+        worst = max(crowded, key=lambda host: threads[host] / max(len(cores[host]), 1))
+        others = f" (and {len(crowded) - 1} more hosts)" if len(crowded) > 1 else ""
+        yield Check(
+            "suspect",
+            f"{threads[worst]} threads on {len(cores[worst])} cores of {worst}{others}: ranks wait for "
+            "each other's cores; start fewer ranks or lower --threads-per-rank",
+        )
 
 
 def _gpus(run: Run) -> Iterator[Check]:

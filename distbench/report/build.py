@@ -133,7 +133,9 @@ def find(run: Run) -> Findings:
 
 def _write_charts(findings: Findings, published: bool, progress: Progress) -> list[HtmlChart]:
     """Writes every chart as PNG and SVG; returns them for the page that holds them all."""
-    from distbench.report import plots, style  # matplotlib loads only where charts are drawn
+    # matplotlib loads only where charts are drawn
+    from distbench.report import plots, style
+    from distbench.report.chart_files import write_chart
 
     points = published_points() if published else []
     charts: list[HtmlChart] = []
@@ -142,10 +144,7 @@ def _write_charts(findings: Findings, published: bool, progress: Progress) -> li
         drawn = plots.figures(findings, points)
         for name, (figure, caption) in drawn.items():
             progress("writing the charts:", len(charts), len(drawn))
-            images = {kind: style.image_bytes(figure, kind) for kind in ("png", "svg")}
-            for kind, image in images.items():
-                write_atomically(findings.run.layout.derived / f"{name}.{kind}", image)
-            charts.append(HtmlChart(name, caption, images["svg"].decode()))
+            charts.append(write_chart(findings.run.layout.derived, name, figure, caption))
     return charts
 
 

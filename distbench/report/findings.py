@@ -10,6 +10,7 @@ import pandas as pd
 from distbench.analysis.check import Check
 from distbench.analysis.collect import Run
 from distbench.analysis.communication import Communication
+from distbench.analysis.device_peaks import allows_tf32
 from distbench.analysis.limits import Limits
 from distbench.analysis.loss import LossBudget
 from distbench.analysis.scaling import Device
@@ -52,6 +53,13 @@ class Findings:
             return "NOT VALID, see the report's checks: "
         suspect = any(check.level == "suspect" for check in self.checks)
         return "SUSPECT, see the report's checks: " if suspect else ""
+
+
+def arithmetic(run: Run) -> str:
+    """How the network's float32 values are multiplied, in the word of the vendors' tables."""
+    if "GPU" not in run.device_kind:
+        return "FP32"
+    return {True: "TF32", False: "FP32", None: "FP32 or TF32"}[allows_tf32(run)]
 
 
 def title(run: Run) -> str:

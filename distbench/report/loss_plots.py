@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,6 @@ from distbench.report.style import (
     PHASE_COLOURS,
     Drawn,
     new_figure,
-    subtitle,
     time_formatter,
 )
 
@@ -30,7 +28,6 @@ DARK = "#444444"
 ROOM_FOR_TEXT = 0.4  # beside the longest bar, of all that is drawn
 SHORTEST_SPAN = 0.02  # of the step, so that a loss of nothing does not look like one
 LEAST_POINTS = 5  # on the axis, for the same reason
-SUBTITLE_CHARACTERS = 75  # fewer than elsewhere, since the names of the rows are long
 # From the palette of the phases; what is communication stands together in it.
 LOSS_COLOURS = {
     ladder.COMPUTING: PHASE_COLOURS["forward_backward"],
@@ -70,8 +67,6 @@ def waterfall(findings: Findings, budget: LossBudget) -> Figure:
     figure, axes = new_figure(
         findings, _waterfall_name(text), height=2.8 + 0.44 * len(text.parts), of_curve=True
     )
-    what = subtitle(findings, of_curve=True).replace("\n", " ")
-    axes.set_title(textwrap.fill(what, SUBTITLE_CHARACTERS))
     left, ends = 0.0, [0.0]
     for row, part in enumerate(budget.parts, start=1):
         _bar(axes, row, left, part)

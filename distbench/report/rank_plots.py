@@ -55,7 +55,6 @@ def heat_map(findings: Findings) -> Figure | None:
         extent=(0.5, lags.shape[1] + 0.5, len(rows) - 0.5, -0.5),
     )
     axes.grid(visible=False)
-    axes.set_title(subtitle(findings))
     axes.set_xlabel(_what_is_shown(grid, rows, columns))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     _part_blocks(axes, grid)
@@ -74,7 +73,7 @@ def heat_map(findings: Findings) -> Figure | None:
         ),
         label="faster than the median rank      slower",
     )
-    name_figure(figure, f"Lag of every rank at every step, {grid.phase}")
+    name_figure(figure, f"Lag of every rank at every step, {grid.phase}", subtitle(findings))
     return figure
 
 

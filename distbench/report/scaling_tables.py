@@ -8,7 +8,7 @@ from typing import Any
 
 from distbench import units
 from distbench.plain_text import aligned
-from distbench.report.findings import Findings, title
+from distbench.report.findings import Findings, arithmetic, title
 from distbench.report.text import markdown, markdown_table
 
 SCALING_COLUMNS = (
@@ -141,7 +141,8 @@ def nvidia_table(findings: Findings) -> str:
 
     Above it stands what was run, and whether the checks found something.
     """
-    words = {"arithmetic": _arithmetic(findings), "kind": _kind(findings)}
+    simulated = " (SIMULATED)" if findings.run.is_simulated else ""
+    words = {"arithmetic": arithmetic(findings.run) + simulated, "kind": _kind(findings)}
     columns = [column.format(**words) for column in NVIDIA_COLUMNS]
     if "GPU" not in findings.run.device_kind:
         columns = [column.replace("GPU", "CPU rank") for column in columns]
@@ -161,12 +162,6 @@ def nvidia_table(findings: Findings) -> str:
     ]
     what = markdown(f"{findings.warning}{title(findings.run)}")
     return "\n".join([what, "", *markdown_table(columns, rows), ""])
-
-
-def _arithmetic(findings: Findings) -> str:
-    allowed = findings.run.manifest.get("tensorflow", {}).get("tensor_float_32_allowed")
-    arithmetic = "TF32" if allowed and "GPU" in findings.run.device_kind else "FP32"
-    return f"{arithmetic} (SIMULATED)" if findings.run.is_simulated else arithmetic
 
 
 def _kind(findings: Findings) -> str:

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from distbench import units
 from distbench.analysis.studies import Curve, common_title
 from distbench.layout import StudyLayout
-from distbench.records import write_atomically
+from distbench.report.chart_files import write_chart
+from distbench.report.html_svg import HtmlChart
 from distbench.report.style import (
     GREY,
     LEGEND_LINE_INCHES,
     SUBTITLE_CHARACTERS,
-    image_bytes,
     interval_reach,
     legend_below,
     name_figure,
@@ -43,24 +43,21 @@ COLOURS = (
 )
 
 
-def write_charts(layout: StudyLayout, name: str, curves: Sequence[Curve]) -> list[tuple[str, str]]:
-    """Writes the chart as PNG and SVG under derived/; returns (file name, caption)."""
+def write_charts(layout: StudyLayout, name: str, curves: Sequence[Curve]) -> list[HtmlChart]:
+    """Writes the chart as PNG and SVG under derived/."""
     several_sizes = len({int(size) for curve in curves for size in curve.points["size"]}) > 1
     draw, what = (along_sizes, "by the number of ranks") if several_sizes else (side_by_side, "")
     with style():
-        figure = draw(name, curves)
-        for image_format in ("png", "svg"):
-            path = layout.derived / f"throughput.{image_format}"
-            write_atomically(path, image_bytes(figure, image_format))
-    return [("throughput.png", f"Throughput {what}".strip())]
+        caption = f"Throughput {what}".strip()
+        return [write_chart(layout.derived, "throughput", draw(name, curves), caption)]
 
 
 def _figure(name: str, curves: Sequence[Curve], height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
-    name_figure(figure, plain(f"{name}: throughput"))
     left_out = f"; {MOST_CURVES} of {len(curves)} shown" if len(curves) > MOST_CURVES else ""
-    axes.set_title(textwrap.fill(plain(common_title(curves) + left_out), SUBTITLE_CHARACTERS))
+    what = textwrap.fill(plain(common_title(curves) + left_out), SUBTITLE_CHARACTERS)
+    name_figure(figure, plain(f"{name}: throughput"), what)
     return figure, axes
 
 

@@ -1,4 +1,4 @@
-"""The tables and files of a study: cells.csv, curves.csv, study.md, and one chart of all curves."""
+"""The tables and files of a study: study.html and .md, cells.csv, curves.csv, and a chart of all curves."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from distbench.errors import OutputError
 from distbench.layout import StudyLayout
 from distbench.plain_text import aligned, printable
 from distbench.records import write_atomically
+from distbench.report.html_study import StudyPart, study_html
+from distbench.report.html_svg import HtmlChart
 from distbench.report.scaling_tables import efficiency_interval, interval_text, times
 from distbench.report.text import csv_text, markdown, markdown_table
 
@@ -38,6 +40,15 @@ COLUMNS = (
     "efficiency",
     "95 % interval",
     "interval from",
+)
+FAILURE_COLUMNS = ("cell", "launch", "how it ended", "cause")
+COMMON_COLUMNS = ("what", "value")
+NOT_COMPLETED = "Launches that were not completed"
+COMMON = "Alike in all curves"
+METHOD = (
+    "efficiency = (images/s ÷ ranks) ÷ (the baseline's images/s ÷ its ranks). From launches: the mean of "
+    "the launches' median steps ± Student's t · sd ÷ √K, ratios by their logarithms; from rounds: order "
+    "statistics of the rounds of one launch."
 )
 _RATE_COLUMNS = 5  # the first of them need no baseline
 
@@ -110,9 +121,13 @@ def report_study(
     for file_name, frame in frames.items():
         write_atomically(layout.derived / file_name, csv_text(frame).encode())
     charts = _write_charts(layout, findings)
-    write_atomically(layout.derived / "study.md", markdown_study(findings, charts).encode())
-    text = terminal_study(findings)
-    return f"{text}\n\nreport: {layout.derived / 'study.md'}"
+    texts = {
+        "study.md": markdown_study(findings, charts),
+        "study.html": study_html(name, findings.headline, _parts(findings), charts),
+    }
+    for file_name, text in texts.items():
+        write_atomically(layout.derived / file_name, text.encode())
+    return f"{terminal_study(findings)}\n\nreport: {layout.derived / 'study.md'}"
 
 
 def cells_frame(cells: Sequence[CellStanding]) -> pd.DataFrame:
@@ -136,7 +151,7 @@ def cells_frame(cells: Sequence[CellStanding]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _write_charts(layout: StudyLayout, findings: StudyFindings) -> list[tuple[str, str]]:
+def _write_charts(layout: StudyLayout, findings: StudyFindings) -> list[HtmlChart]:
     if not findings.curves:
         return []
     from distbench.report import study_plots  # matplotlib loads only where charts are drawn
@@ -269,24 +284,31 @@ def _notes(findings: StudyFindings) -> list[str]:
     return list(notes)
 
 
-def markdown_study(findings: StudyFindings, charts: Sequence[tuple[str, str]]) -> str:
-    """study.md; `charts` are (file name, caption)."""
+def _parts(findings: StudyFindings) -> list[StudyPart]:
+    """The sections of study.html."""
+    return [
+        *(StudyPart(*table) for table in _tables(findings)),
+        StudyPart(NOT_COMPLETED, FAILURE_COLUMNS, _failure_rows(findings), ()),
+        StudyPart("Missing", (), (), _missing_lines(findings)),
+        StudyPart("Notes", (), (), _notes(findings)),
+        StudyPart(COMMON, COMMON_COLUMNS, _common_rows(findings), ()),
+        StudyPart("Method", (), (), (METHOD,)),
+    ]
+
+
+def markdown_study(findings: StudyFindings, charts: Sequence[HtmlChart]) -> str:
+    """study.md, beside the charts' files."""
     lines = [f"# {markdown(findings.name)}", "", f"**{findings.headline}.**", ""]
-    for file_name, caption in charts:
-        lines += [f"![{markdown(caption)}]({file_name})", ""]
+    for chart in charts:
+        lines += [f"![{markdown(chart.caption)}]({chart.name}.png)", ""]
     for table in _tables(findings):
         lines += [f"## {markdown(table.title)}", "", *markdown_table(table.columns, table.rows)]
         lines += ["", *(f"- {markdown(line)}" for line in table.lines), ""]
-    lines += _section("Launches that were not completed", _failure_table(findings))
+    lines += _section(NOT_COMPLETED, _table(FAILURE_COLUMNS, _failure_rows(findings)))
     lines += _section("Missing", [f"- {markdown(line)}" for line in _missing_lines(findings)])
     lines += _section("Notes", [f"- {markdown(line)}" for line in _notes(findings)])
-    lines += _section("Alike in all curves", _common_table(findings))
-    lines += [
-        "efficiency = (images/s ÷ ranks) ÷ (the baseline's images/s ÷ its ranks). From launches: the "
-        "mean of the launches' median steps ± Student's t · sd ÷ √K, ratios by their logarithms; "
-        "from rounds: order statistics of the rounds of one launch.",
-        "",
-    ]
+    lines += _section(COMMON, _table(COMMON_COLUMNS, _common_rows(findings)))
+    lines += [METHOD, ""]
     return "\n".join(lines)
 
 
@@ -294,18 +316,20 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"## {title}", "", *lines, ""] if lines else []
 
 
-def _failure_table(findings: StudyFindings) -> list[str]:
-    rows = [
+def _table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    return markdown_table(columns, rows) if rows else []
+
+
+def _failure_rows(findings: StudyFindings) -> list[tuple[str, ...]]:
+    return [
         (cell.label, str(launch.attempt), launch.state, launch.cause)
         for cell, launch in _unsuccessful(findings)
     ]
-    return markdown_table(("cell", "launch", "how it ended", "cause"), rows) if rows else []
 
 
-def _common_table(findings: StudyFindings) -> list[str]:
+def _common_rows(findings: StudyFindings) -> list[tuple[str, ...]]:
     keys = [dict(curve.launches[0].key) for curve in findings.curves]
     if not keys:
         return []
     apart = set(differing(keys))
-    rows = [(name, value) for name, value in keys[0].items() if name not in apart]
-    return markdown_table(("what", "value"), rows)
+    return [(name, value) for name, value in keys[0].items() if name not in apart]

@@ -37,13 +37,11 @@ PART_COLOURS = {
 }
 GREY = "#6b6b6b"
 LEGEND_LINE_INCHES = 0.21
+LAYOUT_GAP_INCHES = 3 / 72  # what the constrained layout leaves free at the edges
 SUBTITLE_CHARACTERS = 95  # as many as a line has room for
 Drawn = tuple[Figure, str]  # a chart and its caption
 STYLE: Any = {
     "font.size": 11,
-    "axes.titlesize": 11,
-    "axes.titlecolor": "#444444",
-    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -85,14 +83,26 @@ def new_figure(
     """
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
-    name_figure(figure, name)
-    axes.set_title(subtitle(findings, of_curve))
+    name_figure(figure, name, subtitle(findings, of_curve))
     return figure, axes
 
 
-def name_figure(figure: Figure, name: str) -> None:
-    """The name of the chart, above everything."""
-    figure.suptitle(name, ha="left", x=0.01, fontweight="bold", fontsize=14)
+def name_figure(figure: Figure, name: str, what: str) -> None:
+    """The name of the chart and what was run, above everything and from the figure's left edge.
+
+    A title of the axes would begin where they do, so that long names beside them push it over the
+    right edge. The layout makes room for one title only: `what`, with a line left free for the name.
+    """
+    figure.suptitle(f"\n{what}", ha="left", x=0.01, color="#444444", fontsize=11, linespacing=1.4)
+    figure.text(
+        0.01,
+        1 - LAYOUT_GAP_INCHES / figure.get_figheight(),
+        name,
+        va="top",
+        fontweight="bold",
+        fontsize=14,
+        in_layout=False,
+    )
 
 
 def subtitle(findings: Findings, of_curve: bool = False) -> str:

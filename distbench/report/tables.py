@@ -12,7 +12,7 @@ from distbench import units
 from distbench.analysis.collect import Run
 from distbench.analysis.summary import BASELINE, headline_phase
 from distbench.plain_text import aligned, printable
-from distbench.report.findings import Findings, title
+from distbench.report.findings import Findings, arithmetic, title
 from distbench.report.limit_tables import limit_lines, limit_markdown
 from distbench.report.loss_tables import loss_lines, loss_markdown, loss_table
 from distbench.report.scaling_tables import (
@@ -35,6 +35,7 @@ PHASE_COLUMNS = (
     "skew",
 )
 
+MOST_NAMES = 8  # of hosts or devices in one cell; manifest.json holds all
 SKEW_NOTE = "A job step is as long as its slowest rank; skew is between ranks."
 
 
@@ -200,13 +201,13 @@ def environment_rows(run: Run) -> list[tuple[str, str]]:
     threads = sorted({str(item.header["device"]["threads"]) for item in run.ranks if item.header})
     rows = [
         ("run id", run.run_id),
-        ("hosts", ", ".join(hosts)),
-        ("devices", ", ".join(devices)),
+        ("hosts", _some(hosts)),
+        ("devices", _some(devices)),
         ("threads per rank", f"{', '.join(threads)} ({header['device']['threads_reason']})"),
         ("preset", config.preset),
         ("order of the blocks", f"shuffled in each of {config.blocks} rounds, seed {config.seed}"),
         ("network", _network_text(run)),
-        ("arithmetic", _arithmetic(run)),
+        ("arithmetic", f"float32 variables, products in {arithmetic(run)}"),
         ("Horovod", f"{versions.get('horovod', '?')}, controller {header['controller']}"),
         ("gradients reduced by", _reduction(run)),
         ("records gathered by", str(header["transport"])),
@@ -219,13 +220,11 @@ def environment_rows(run: Run) -> list[tuple[str, str]]:
     return rows + [(name, versions[name]) for name in shown if name in versions]
 
 
-def _arithmetic(run: Run) -> str:
-    allowed = run.manifest.get("tensorflow", {}).get("tensor_float_32_allowed")
-    if "GPU" not in run.device_kind:
-        return "float32"
-    return {True: "float32, TF32 allowed", False: "float32, TF32 off"}.get(
-        allowed, "float32, TF32 ?"
-    )
+def _some(names: Sequence[str]) -> str:
+    """All names where they are few, else how many there are, the first and the last."""
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{len(names)}: {', '.join(names[: MOST_NAMES - 1])} … {names[-1]}"
 
 
 def _reduction(run: Run) -> str:
