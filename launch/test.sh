@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets everything up, then checks style and types and runs all tests.
+# Sets everything up, then checks style and types and runs all tests, or with arguments those that
+# pytest chooses by them.
 #
 #   launch/test.sh [pytest arguments]
 set -euo pipefail
@@ -15,4 +16,10 @@ ruff format --check .
 mypy
 shellcheck -x launch/*.sh launch/*/*.sbatch launch/*/*.lsf launch/container/stand-in/nvidia-smi \
   tests/virtual_host_agent.sh .ci/run
-python -m pytest "$@"
+if (($#)); then
+  python -m pytest "$@"
+else
+  # Tests that only compute share the cores; ranks of real Horovod jobs need them for themselves.
+  python -m pytest -n auto --dist worksteal -m "not real"
+  python -m pytest -m real
+fi

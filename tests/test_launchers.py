@@ -226,6 +226,17 @@ def test_two_ranks_are_really_started(name: str, tmp_path: Path) -> None:
     assert len(list((directory / "raw").iterdir())) == 2
 
 
+# Stands in for ssh: no variable comes along, and the daemon starts right here, with a place of its own
+# for its files, which on another machine it has too.
+AGENT = """#!/bin/bash
+shift
+TMPDIR=$(mktemp -d)
+env -i PATH=/usr/bin:/bin TMPDIR="$TMPDIR" bash -c "$*"
+ended=$?
+rm -rf -- "$TMPDIR"
+exit $ended
+"""
+
 # Says who it is, what it was given, and touches nothing.
 SHOW = (
     "import json, os, sys\n"
@@ -265,10 +276,9 @@ def test_horovodrun_really_starts_no_more_ranks_than_asked(tmp_path: Path) -> No
 
 @pytest.mark.real
 def test_mpirun_really_fills_host_by_host_and_sends_the_variables(tmp_path: Path) -> None:
-    """Over a stand-in for ssh, which brings no variable along and starts the daemon right here."""
     need("mpirun")
     agent = tmp_path / "agent"
-    agent.write_text('#!/bin/bash\nshift\nexec env -i PATH=/usr/bin:/bin bash -c "$*"\n')
+    agent.write_text(AGENT)
     agent.chmod(0o755)
     # Where mpirun finds its daemon on a host whose PATH does not lead there.
     prefix = str(Path(shutil.which("mpirun") or "").parent.parent)

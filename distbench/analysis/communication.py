@@ -50,15 +50,19 @@ def _rounds(jobs: pd.DataFrame, phase: str) -> pd.Series:
     return block_medians(jobs[jobs["phase"] == phase])
 
 
+def _median(jobs: pd.DataFrame, phase: str) -> float:
+    return float(jobs.loc[jobs["phase"] == phase, "step_s"].median())
+
+
 def step_parts(jobs: pd.DataFrame) -> dict[str, float]:
-    """The step's time by part, in seconds: what each phase takes beyond the one before it.
+    """The step's time by part, in seconds: differences of neighbouring phases' medians.
 
     Keys: forward, backward, exposed communication, optimizer, up to the first whose phase was not
-    run. Each is the median over the rounds of the difference inside a round, as in `communication`,
-    so that their sum is the median of the last phase but for noise. Ranks that ran alone expose no
+    run. They add up to the median of the last phase, as a stack of bars must; `communication`, which
+    works inside the rounds, may differ from them by noise. Ranks that ran alone expose no
     communication.
     """
-    rounds = {phase: _rounds(jobs, phase) for phase in PHASES if phase in set(jobs["phase"])}
+    medians = {phase: _median(jobs, phase) for phase in PHASES if phase in set(jobs["phase"])}
     ladder: tuple[tuple[str, str, str | None], ...] = (
         ("forward", "forward", None),
         ("backward", "forward_backward", "forward"),
@@ -69,8 +73,7 @@ def step_parts(jobs: pd.DataFrame) -> dict[str, float]:
         ladder = (*ladder[:2], ("optimizer", "train_step", "forward_backward"))
     parts: dict[str, float] = {}
     for part, phase, below in ladder:
-        if phase not in rounds:
+        if phase not in medians:
             break  # what is above cannot be told from what is missing
-        own = rounds[phase] - rounds[below] if below else rounds[phase]
-        parts[part] = float(own.dropna().median())
+        parts[part] = medians[phase] - (medians[below] if below else 0.0)
     return parts

@@ -210,7 +210,8 @@ def run_plan(
     Raises UsageError where a spike comes after its rank's last step.
     """
     noise = Noise(cluster, (config.seed, 0))
-    models = {block.group.name: GroupModel.of(cluster, config, block.group) for block in plan}
+    groups = {block.group.name: block.group for block in plan}
+    models = {name: GroupModel.of(cluster, config, group) for name, group in groups.items()}
     spikes = _placed_spikes(cluster, plan)
     now_ns = BETWEEN_BLOCKS_NS
     for index, (block, moments) in enumerate(zip(plan, moments_of(plan))):
