@@ -19,7 +19,7 @@ shellcheck -x launch/*.sh launch/*/*.sbatch launch/*/*.lsf launch/container/stan
 if (($#)); then
   python -m pytest "$@"
 else
-  # Tests that only compute share the cores; ranks of real Horovod jobs need them for themselves.
-  python -m pytest -n auto --dist worksteal -m "not real"
-  python -m pytest -m real
+  # Two at a time, since most of them wait for something; what judges times has the cores alone.
+  python -m pytest -n 2 --dist worksteal -m "not quiet"
+  python -m pytest -m quiet
 fi

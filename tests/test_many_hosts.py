@@ -309,6 +309,7 @@ def busbw(launched: Launched, group: str = "world") -> float:
     return float(summary.loc["allreduce", "busbw_bytes_per_s"])
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("name", ["slow_mpi", "spread_mpi", "packed_gloo"])
 def test_busbw_stays_below_the_link_and_near_it(name: str, request: pytest.FixtureRequest) -> None:
     """A ring over n ranks sends 2(n−1)/n · S bytes from each rank to the next, and so over each link.

@@ -11,7 +11,7 @@ from distbench.analysis.collect import load_run
 from distbench.analysis.stragglers import find_stragglers
 from tests.launching import TINY, launch, only_run
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.quiet]
 SCRIPT = Path(__file__).parent / "real_ranks" / "slow_rank.py"
 
 
