@@ -31,7 +31,7 @@ from tests import virtual_hosts
 from tests.launching import distbench, need, status
 from tests.virtual_hosts import BURST_BYTES, INTERFACE, VirtualCluster, what_is_left
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.quiet]
 NAMES = ("host-a", "host-b")
 SLOTS = ",".join(f"{name}:2" for name in NAMES)
 SLOW_MBIT, FAST_MBIT = 50, 200
@@ -309,7 +309,6 @@ def busbw(launched: Launched, group: str = "world") -> float:
     return float(summary.loc["allreduce", "busbw_bytes_per_s"])
 
 
-@pytest.mark.quiet
 @pytest.mark.parametrize("name", ["slow_mpi", "spread_mpi", "packed_gloo"])
 def test_busbw_stays_below_the_link_and_near_it(name: str, request: pytest.FixtureRequest) -> None:
     """A ring over n ranks sends 2(n−1)/n · S bytes from each rank to the next, and so over each link.
