@@ -20,15 +20,13 @@ Schema history: 1 (2026-11) the first; 2 (2026-11) `role` of a block, `wait`.
 from __future__ import annotations
 
 import json
-import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
-from distbench.errors import OutputError, RecordsError
+from distbench.errors import RecordsError
 from distbench.record_fields import (
     pack_times,
     problem_of_block,
@@ -74,84 +72,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-class RankWriter:
-    """Appends the records of one rank; each line is one write, on disk before the next block starts."""
-
-    def __init__(self, directory: Path, run_id: str, rank: int) -> None:
-        self.path = directory / raw_file_name(rank)
-        self._common = {"run_id": run_id, "rank": rank}
-        self._sequence = 0
-        try:
-            self._descriptor = os.open(
-                self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW, 0o644
-            )
-        except OSError as error:
-            raise _cannot_write(self.path, error) from error
-
-    def append(self, kind: str, *, durable: bool = True, **fields: Any) -> None:
-        """Writes one record and, unless it need not be `durable` by itself, waits for the disk."""
-        line = encode({"kind": kind, "seq": self._sequence, **self._common, **fields})
-        try:
-            _write_all(self._descriptor, line)
-            if durable:
-                os.fsync(self._descriptor)
-        except OSError as error:
-            raise _cannot_write(self.path, error) from error
-        self._sequence += 1
-
-    def close(self) -> None:
-        """Closes the file; nothing can be appended afterwards."""
-        os.close(self._descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path} cannot be written ({error.strerror}); what was measured before is kept; "
-        "free space there or name another place with --output"
-    )
-
-
-@contextmanager
-def replaced_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file beside `path` that takes its place at the end: a reader sees the old or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside `path`, then renames, so that a reader sees the old file or the new one."""
-    with replaced_atomically(path) as file:
-        file.write(content)
-
-
-def json_document(value: Any) -> bytes:
-    """A JSON file for people and programs: indented, sorted, closed by a newline."""
-    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where the file is not there or holds none."""
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 @dataclass

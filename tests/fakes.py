@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from distbench.config import PHASES, Config
+from distbench.durable_files import json_document
 from distbench.groups import Group, plan_groups
 from distbench.layout import RunLayout
 from distbench.plan import plan_blocks
-from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, RankWriter, json_document
+from distbench.rank_writer import RankWriter
+from distbench.records import SCHEMA_NAME, SCHEMA_VERSION
 from distbench.worker.world import World
 
 RUN_ID = "run-1"

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from distbench import config
-from distbench.records import RankWriter, json_document
+from distbench.durable_files import json_document
+from distbench.rank_writer import RankWriter
 from tests.fakes import RUN_ID, header
 from tests.study_fakes import write_small_run
 

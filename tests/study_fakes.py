@@ -10,10 +10,10 @@ from typing import Any
 
 from distbench import config
 from distbench.config import Config
+from distbench.durable_files import json_document
 from distbench.groups import plan_groups
 from distbench.layout import RunLayout
 from distbench.plan import plan_blocks
-from distbench.records import json_document
 from distbench.study.study import Cell, Study, cells_of, parse_study
 from tests.fakes import RUN_ID, block, write_run
 

@@ -17,6 +17,7 @@ REPORTING = {"pandas", "pyarrow", "matplotlib", "scipy"}
 STANDARD_LIBRARY_ONLY = [
     "config",
     "errors",
+    "durable_files",
     "groups",
     "job_scripts",
     "launched",
@@ -28,6 +29,7 @@ STANDARD_LIBRARY_ONLY = [
     "plan",
     "presets",
     "record_fields",
+    "rank_writer",
     "records",
     "units",
     "vgg",

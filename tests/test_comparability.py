@@ -8,7 +8,7 @@ import pytest
 from distbench.analysis.collect import load_run
 from distbench.analysis.comparability import REFUSED, Difference, differences, facts_of
 from distbench.config import settings
-from distbench.records import json_document
+from distbench.durable_files import json_document
 from tests.fakes import header, ladder_blocks, write_run
 
 MANIFEST: dict[str, Any] = {

@@ -7,7 +7,7 @@ import pytest
 
 from distbench.analysis.collect import load_run
 from distbench.analysis.curve_keys import curve_key, differing, text_of
-from distbench.records import json_document
+from distbench.durable_files import json_document
 from tests.fakes import header
 from tests.study_fakes import only_cell, run_of_cell
 

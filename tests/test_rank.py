@@ -13,7 +13,8 @@ import pytest
 from distbench.errors import CorrectnessError, RankFailedError, UsageError
 from distbench.groups import plan_groups
 from distbench.launched import LaunchedAs
-from distbench.records import RankWriter, read_rank_file
+from distbench.rank_writer import RankWriter
+from distbench.records import read_rank_file
 from distbench.worker import rank, run_directory
 from distbench.worker.device import Device
 from distbench.worker.session import Session

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import errno
 import json
-import os
 import zlib
 from pathlib import Path
 
@@ -11,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distbench import records
-from distbench.errors import OutputError, RecordsError
+from distbench.errors import RecordsError
+from distbench.rank_writer import RankWriter
 from tests.fakes import RUN_ID, block, header
 
 
 def rank_file(directory: Path, blocks: int = 2) -> Path:
-    writer = records.RankWriter(directory, RUN_ID, 0)
+    writer = RankWriter(directory, RUN_ID, 0)
     writer.append("header", **header(0, 1))
     for index in range(blocks):
         writer.append("block", **block("forward", index, [1.0, 2.0]))
@@ -87,7 +86,7 @@ def test_a_changed_byte_is_never_believed(tmp_path_factory, position: int, flip:
     ],
 )
 def test_a_block_that_cannot_be_is_left_out(tmp_path: Path, changes: dict, said: str) -> None:
-    writer = records.RankWriter(tmp_path, RUN_ID, 0)
+    writer = RankWriter(tmp_path, RUN_ID, 0)
     writer.append("header", **header(0, 1))
     writer.append("block", **{**block("forward", 0, [1.0, 2.0]), **changes})
     found = records.read_rank_file(writer.path, RUN_ID)
@@ -156,7 +155,7 @@ times = st.lists(
 def test_a_block_is_kept_where_every_time_is_one_and_only_there(
     tmp_path_factory, starts: list, durations: list
 ) -> None:
-    writer = records.RankWriter(tmp_path_factory.mktemp("times"), RUN_ID, 0)
+    writer = RankWriter(tmp_path_factory.mktemp("times"), RUN_ID, 0)
     writer.append("header", **header(0, 1))
     changes = {"start_ns": starts, "duration_ns": durations}
     writer.append("block", **{**block("forward", 0, [1.0]), **changes})
@@ -201,7 +200,7 @@ def test_lines_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
-    writer = records.RankWriter(tmp_path, RUN_ID, 0)
+    writer = RankWriter(tmp_path, RUN_ID, 0)
     writer.append("header", **header(0, 1, schema_version=99))
     found = records.read_rank_file(writer.path, RUN_ID)
     assert found.header is None
@@ -210,32 +209,11 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, "4", True, 10**9, None])
 def test_a_header_of_a_job_that_cannot_be_is_left_out(tmp_path: Path, size: object) -> None:
-    writer = records.RankWriter(tmp_path, RUN_ID, 0)
+    writer = RankWriter(tmp_path, RUN_ID, 0)
     writer.append("header", **{**header(0, 1), "size": size})
     found = records.read_rank_file(writer.path, RUN_ID)
     assert found.header is None
     assert f"header of rank 0 in a job of {size!r} rank(s)" in found.problems[0]
-
-
-def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
-    records.RankWriter(tmp_path, RUN_ID, 0)
-    with pytest.raises(OutputError, match=r"rank-00000\.jsonl cannot be written \(File exists\)"):
-        records.RankWriter(tmp_path, RUN_ID, 0)
-
-
-def test_a_full_disk_is_an_error_and_keeps_what_was_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer = records.RankWriter(tmp_path, RUN_ID, 0)
-    writer.append("header", **header(0, 1))
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="No space left on device"):
-        writer.append("end", status="ok")
-    assert records.read_rank_file(writer.path, RUN_ID).header is not None
 
 
 def test_not_a_number_is_never_written(tmp_path: Path) -> None:
@@ -249,26 +227,3 @@ def test_a_missing_file_is_a_problem_and_a_foreign_name_an_error(tmp_path: Path)
     for name in ("rank-x.jsonl", "rank-0.jsonl", "rank-00000.json", "rank-²0000.jsonl"):
         with pytest.raises(RecordsError, match="is no file of one rank"):
             records.read_rank_file(tmp_path / name, RUN_ID)
-
-
-def test_atomic_write_leaves_nothing_beside(tmp_path: Path) -> None:
-    records.write_atomically(tmp_path / "a.json", b"1")
-    records.write_atomically(tmp_path / "a.json", b"2")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_bytes() == b"2"
-    with pytest.raises(OutputError):
-        records.write_atomically(tmp_path / "none" / "a.json", b"1")
-
-
-def test_a_file_that_was_not_finished_replaces_nothing(tmp_path: Path) -> None:
-    records.write_atomically(tmp_path / "a.json", b"1")
-
-    def stop_halfway() -> None:
-        with records.replaced_atomically(tmp_path / "a.json") as file:
-            file.write(b"half of")
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        stop_halfway()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_bytes() == b"1"

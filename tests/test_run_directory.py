@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from distbench.errors import OutputError
-from distbench.records import RankWriter, raw_file_name
+from distbench.rank_writer import RankWriter
+from distbench.records import raw_file_name
 from distbench.worker import run_directory
 from distbench.worker.run_directory import RunDirectory
 from tests.fakes import RUN_ID, FakeWorld, on_every_rank, small_config

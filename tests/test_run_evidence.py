@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from distbench.durable_files import json_document, read_object
 from distbench.layout import RunLayout
-from distbench.records import json_document, read_object
 from distbench.study.run_evidence import problems_of_run, rank_records
 from distbench.study.study import Cell
 from tests.study_fakes import only_cell, run_of_cell

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from distbench.groups import Group, plan_groups
-from distbench.records import RankRecords, RankWriter, read_rank_file
+from distbench.rank_writer import RankWriter
+from distbench.records import RankRecords, read_rank_file
 from distbench.worker import session
 from distbench.worker.device import Device
 from distbench.worker.telemetry import NoTelemetry

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from distbench.durable_files import json_document
 from distbench.layout import AttemptLayout
-from distbench.records import RankWriter, json_document
+from distbench.rank_writer import RankWriter
 from distbench.study import study_causes
 from distbench.study.study_causes import cause_of_failure, out_of_memory_kills
 from tests.fakes import RUN_ID, header

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from distbench.durable_files import json_document
 from distbench.errors import UsageError
-from distbench.records import json_document
 from distbench.study import study_files
 from distbench.study.study_command import Options, Outcome, run_study
 from distbench.study.study_plan import Console

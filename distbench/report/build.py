@@ -15,8 +15,8 @@ from distbench.analysis.loss import loss_budgets, loss_frame
 from distbench.analysis.scaling import baseline_devices, scaling_frame
 from distbench.analysis.stragglers import find_stragglers
 from distbench.analysis.summary import job_steps, main_group, measured_groups, summarise
+from distbench.durable_files import replaced_atomically, write_atomically
 from distbench.errors import OutputError, RecordsError
-from distbench.records import replaced_atomically, write_atomically
 from distbench.report.findings import Findings
 from distbench.report.html import html_report
 from distbench.report.html_svg import HtmlChart

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from distbench.records import write_atomically
+from distbench.durable_files import write_atomically
 from distbench.report.html_svg import HtmlChart
 from distbench.report.style import image_bytes
 

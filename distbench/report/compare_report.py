@@ -14,9 +14,9 @@ from distbench import units
 from distbench.analysis.cell_pairs import Side
 from distbench.analysis.compare import Comparison, Row
 from distbench.analysis.paired_quantities import EFFICIENCY
+from distbench.durable_files import json_document, write_atomically
 from distbench.errors import OutputError
 from distbench.plain_text import aligned, printable
-from distbench.records import json_document, write_atomically
 from distbench.report.compare_words import (
     change_text,
     counts_text,

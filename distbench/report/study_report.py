@@ -21,10 +21,10 @@ from distbench.analysis.studies import (
     curves_of,
     read_launch,
 )
+from distbench.durable_files import write_atomically
 from distbench.errors import OutputError
 from distbench.layout import StudyLayout
 from distbench.plain_text import aligned, printable
-from distbench.records import write_atomically
 from distbench.report.html_study import StudyPart, study_html
 from distbench.report.html_svg import HtmlChart
 from distbench.report.scaling_tables import efficiency_interval, interval_text, times

@@ -18,18 +18,12 @@ from typing import Any
 
 import distbench
 from distbench.config import Config
+from distbench.durable_files import json_document, write_atomically
 from distbench.errors import MissingPartError, OutputError, RankFailedError, UsageError
 from distbench.groups import Group, plan_groups, registered_sets
 from distbench.layout import RunLayout
 from distbench.plan import PlannedBlock, plan_blocks
-from distbench.records import (
-    SCHEMA_NAME,
-    SCHEMA_VERSION,
-    encode,
-    json_document,
-    raw_file_name,
-    write_atomically,
-)
+from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, encode, raw_file_name
 from distbench.simulation.cluster import Cluster, DeadRank
 from distbench.simulation.cluster_model import CYCLE_NS, FUSION_BYTES, allreduce_cost, step_model
 from distbench.simulation.cluster_steps import SimulatedBlock, block_at, run_plan

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from distbench.durable_files import read_object
 from distbench.errors import RecordsError
 from distbench.layout import RunLayout
-from distbench.records import RankRecords, raw_file_name, read_object, read_rank_file
+from distbench.records import RankRecords, raw_file_name, read_rank_file
 
 
 def problems_of_run(layout: RunLayout, ranks: int, settings: Mapping[str, Any]) -> list[str]:

@@ -7,8 +7,9 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from distbench.durable_files import read_object
 from distbench.layout import AttemptLayout
-from distbench.records import RankRecords, read_object
+from distbench.records import RankRecords
 from distbench.study.run_evidence import rank_records
 
 MOST_LOG_BYTES = 256 * 1024  # of its end

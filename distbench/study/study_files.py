@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distbench.durable_files import json_document, write_atomically
 from distbench.errors import DistbenchError, OutputError, RecordsError, UsageError
 from distbench.layout import AttemptLayout, StudyLayout
-from distbench.records import json_document, write_atomically
 from distbench.study import study_fields
 from distbench.study.run_evidence import problems_of_run
 from distbench.study.study import Cell, Study, cell_from_dict, cells_of

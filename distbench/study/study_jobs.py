@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from distbench.durable_files import json_document, read_object, write_atomically
 from distbench.errors import OutputError
 from distbench.job_scripts import FILE_SUFFIXES, Job, job_script
 from distbench.layout import AttemptLayout
-from distbench.records import json_document, read_object, write_atomically
 from distbench.study import study_files
 from distbench.study.study import Cell, Study, command_of
 from distbench.study.study_files import Attempt, StudyRecord, Verdict

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TextIO
 
 from distbench import config
+from distbench.durable_files import read_object
 from distbench.errors import DistbenchError
 from distbench.plain_text import aligned, printable
-from distbench.records import read_object
 from distbench.study.study import Cell
 from distbench.study.study_files import COMPLETE, FAILURES, Attempt, completed
 

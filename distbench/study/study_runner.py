@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from distbench.durable_files import json_document, read_object, write_atomically
 from distbench.errors import MissingPartError, RankFailedError
 from distbench.launchers import launch_argv
 from distbench.layout import AttemptLayout
-from distbench.records import json_document, read_object, write_atomically
 from distbench.study import processes, study_files
 from distbench.study.run_evidence import problems_of_run
 from distbench.study.study import MARK_VARIABLE, Cell, Study, command_of, launch_of, launch_order

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from distbench.config import Config, Overrides, resolve, study_sizes
+from distbench.durable_files import json_document, write_atomically
 from distbench.errors import DistbenchError, RankFailedError, first_line
 from distbench.groups import (
     Group,
@@ -22,13 +23,8 @@ from distbench.groups import (
     registered_sets,
 )
 from distbench.launched import LaunchedAs, launched_as
-from distbench.records import (
-    SCHEMA_NAME,
-    SCHEMA_VERSION,
-    RankWriter,
-    json_document,
-    write_atomically,
-)
+from distbench.rank_writer import RankWriter
+from distbench.records import SCHEMA_NAME, SCHEMA_VERSION
 from distbench.worker import host, preflight
 from distbench.worker.device import check_one_gpu_each, claim_device
 from distbench.worker.measure import clock_resolution_ns

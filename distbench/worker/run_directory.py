@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from distbench.config import Config
+from distbench.durable_files import json_document, read_object, write_atomically
 from distbench.errors import OutputError
 from distbench.layout import RunLayout
-from distbench.records import json_document, raw_file_name, read_object, write_atomically
+from distbench.records import raw_file_name
 from distbench.worker.world import World
 
 

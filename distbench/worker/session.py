@@ -10,7 +10,7 @@ from typing import Any
 from distbench.config import Config
 from distbench.groups import REDUCING, WITH_ITSELF, Group
 from distbench.plan import PlannedBlock, phases_of, plan_blocks
-from distbench.records import RankWriter
+from distbench.rank_writer import RankWriter
 from distbench.worker import preflight
 from distbench.worker.device import Device
 from distbench.worker.executed_ops import count_executed_ops
