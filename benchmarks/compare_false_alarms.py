@@ -28,7 +28,7 @@ from distbench.analysis.compare import (
 )
 from distbench.analysis.compared_launches import ComparedLaunch, read_compared
 from distbench.analysis.studies import FinishedLaunch
-from distbench.config import resolve
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster
 from distbench.simulation.simulate import simulate
 

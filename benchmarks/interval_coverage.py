@@ -28,8 +28,9 @@ from distbench.analysis.communication import communication
 from distbench.analysis.sampling_checks import sampling_checks
 from distbench.analysis.scaling import scaling_frame
 from distbench.analysis.summary import job_steps, summarise
-from distbench.config import Config, resolve
+from distbench.config import Config
 from distbench.groups import plan_groups
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster
 from distbench.simulation.cluster_truth import true_values
 

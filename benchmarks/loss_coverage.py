@@ -23,8 +23,9 @@ from distbench.analysis.limits import links_of, wire_bound_s
 from distbench.analysis.loss import LossBudget, loss_budgets
 from distbench.analysis.scaling import scaling_frame
 from distbench.analysis.summary import job_steps
-from distbench.config import SELF_ALLREDUCE, Config, resolve
+from distbench.config import SELF_ALLREDUCE, Config
 from distbench.groups import ALONE, WITH_ITSELF, Group
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster, SlowRank
 from distbench.simulation.cluster_steps import GroupModel, Noise
 from distbench.simulation.simulate import simulate

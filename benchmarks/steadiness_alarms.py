@@ -19,7 +19,8 @@ from interleaved import save
 
 from distbench.analysis.sampling_checks import sampling_checks
 from distbench.analysis.summary import job_steps, main_group, summarise
-from distbench.config import Config, resolve
+from distbench.config import Config
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster, Spike, ThermalStep
 
 RANKS = 128

@@ -18,6 +18,7 @@ from distbench.errors import DistbenchError, MissingPartError, RankFailedError
 from distbench.launched import launched_as, without_launcher_variables
 from distbench.layout import StudyLayout
 from distbench.overrides import read_overrides
+from distbench.resolving import resolve
 from distbench.simulation import cluster
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _run(parsed: argparse.Namespace) -> int:
     flags = {name: getattr(parsed, name) for name in config.settings()}
     overrides = read_overrides(flags, os.environ, parsed.toml)
     # says what is wrong before TensorFlow is loaded
-    config.resolve(overrides, on_gpu=True, world_size=launched_as(os.environ).size)
+    resolve(overrides, on_gpu=True, world_size=launched_as(os.environ).size)
     from distbench.worker.rank import run_rank
 
     directory = run_rank(overrides)
@@ -99,7 +100,7 @@ def _simulate(parsed: argparse.Namespace) -> int:
     flags = {name: getattr(parsed, name, None) for name in config.settings()}
     simulated = cluster.read_cluster(vars(parsed))
     overrides = read_overrides(flags, os.environ)
-    settings = config.resolve(overrides, on_gpu=True, world_size=simulated.ranks)
+    settings = resolve(overrides, on_gpu=True, world_size=simulated.ranks)
     layout, truth = simulate(simulated, settings)
     for row in truth["with_noise"]:
         efficiency = "" if row["efficiency"] is None else units.percent(row["efficiency"])

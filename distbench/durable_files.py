@@ -2,38 +2,69 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from distbench.errors import OutputError
 
+_ADVICE = {
+    errno.ENOSPC: "free space there",
+    errno.EDQUOT: "raise the quota there",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "mount it writable",
+    errno.EACCES: "make it writable",
+    errno.EIO: "see what the kernel's log says of that disk",
+}
+# What file systems answer that cannot sync a directory and have no need to.
+_NO_SYNC_OF_DIRECTORIES = (errno.EINVAL, errno.ENOTSUP)
+
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """The error of a file that could not be written, to be raised."""
+    advice = _ADVICE.get(error.errno or 0, "see that the directory is still there")
     return OutputError(
-        f"{path} cannot be written ({error.strerror}); what was measured before is kept; "
-        "free space there or name another place with --output"
+        f"{path} cannot be written ({error.strerror or error}); what was measured before is kept; "
+        f"{advice} or name another place with --output"
     )
+
+
+def sync_directory(directory: Path) -> None:
+    """Waits until the names in `directory` are on disk; OSError where the disk does not take them."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC_OF_DIRECTORIES:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def replaced_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file beside `path` that takes its place at the end: a reader sees the old or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A file beside `path` that takes its place at the end: a reader sees the old or the new one.
+
+    Threads and hosts that replace the same file at once each have their own beside it: the last wins.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(beside, "wb") as file:
+        with open(beside, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        sync_directory(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already; or it cannot be, and that must not hide why
+            beside.unlink()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

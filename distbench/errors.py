@@ -4,16 +4,16 @@ DistbenchError                  1   (never raised itself)
 ├── UsageError                  2   a flag, variable or file holds a wrong value
 ├── MismatchError               3   the ranks do not hold the same configuration or versions
 ├── RankFailedError             4   a rank failed, so that what was measured is incomplete
+├── TimeLimitError              5   the run, or a part of it, did not end within its time limit
 ├── CorrectnessError            6   a phase does not do its work, so that no speed may be shown
 ├── MissingPartError            8   this machine lacks a package, a build option or a device
 ├── OutputError                 9   the run directory exists already or cannot be written
 ├── RecordsError               10   there are no readable records to report on
 └── SlowerError                11   compare: B is slower than A by more than --fail-above
 
-0 is success and 1 an error of distbench itself, with its traceback. A study that a signal ended
-leaves with 128 + the signal's number, such as 130 or 143. 5 and 7 are kept for time limits and
-unstable results. `horovodrun` over Gloo turns each non-zero code
-into 1, so every sentence carries its code, and `status.json` holds it too.
+0 is success and 1 an error of distbench itself, with its traceback. What a signal ended leaves with
+128 + the signal's number, such as 130 or 143. 7 is kept for unstable results. `horovodrun` over Gloo
+turns each non-zero code into 1, so every sentence carries its code, and `status.json` holds it too.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ class RankFailedError(DistbenchError):
     exit_code = 4
 
 
+class TimeLimitError(DistbenchError):
+    """The run, or a part of it, did not end within its time limit."""
+
+    exit_code = 5
+
+
 class CorrectnessError(DistbenchError):
     """A phase does not do the work that it is timed for."""
 
@@ -104,6 +110,7 @@ ERROR_KINDS: dict[str, type[DistbenchError]] = {
         UsageError,
         MismatchError,
         RankFailedError,
+        TimeLimitError,
         CorrectnessError,
         MissingPartError,
         OutputError,

@@ -33,6 +33,11 @@ class RunLayout:
         return self.directory / "raw"
 
     @property
+    def stacks(self) -> Path:
+        """The directory of the ranks' stacks, where a time limit ended the run."""
+        return self.directory / "stacks"
+
+    @property
     def derived(self) -> Path:
         """The directory of everything that can be made again from the records."""
         return self.directory / "derived"

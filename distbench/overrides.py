@@ -12,7 +12,9 @@ from distbench.errors import UsageError
 
 ENVIRONMENT_PREFIX = "DISTBENCH_"
 # DISTBENCH_* variables that are no settings of a run.
-OTHER_VARIABLES = frozenset({"DISTBENCH_CACHE_DIR", "DISTBENCH_STUDY_MARK"})
+OTHER_VARIABLES = frozenset(
+    {"DISTBENCH_CACHE_DIR", "DISTBENCH_FAULT", "DISTBENCH_STUDY_MARK", "DISTBENCH_TESTING"}
+)
 
 
 def read_overrides(

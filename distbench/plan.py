@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from distbench.config import SELF_ALLREDUCE, Config
-from distbench.groups import INDEPENDENT, REDUCING, WITH_ITSELF, Group
+from distbench.groups import INDEPENDENT, REDUCING, WITH_ITSELF, WORLD, Group
 
 Item = TypeVar("Item")
 
@@ -22,6 +22,12 @@ class PlannedBlock:
     block: int
     steps: int
     warmup: bool
+
+    @property
+    def in_words(self) -> str:
+        """'train_step of size-00004, block 3'; the group of all ranks is not named."""
+        group = "" if self.group.name == WORLD else f" of {self.group.name}"
+        return f"{self.phase}{group}, {'warm-up' if self.warmup else f'block {self.block}'}"
 
 
 def phases_of(config: Config, group: Group) -> tuple[str, ...]:

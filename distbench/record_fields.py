@@ -1,11 +1,12 @@
 """What the fields of a record may hold, and how they are kept in memory. Standard library only.
 
-Numbers have bounds, so that whoever adds times or counts ranks cannot be led astray by a line that is
-whole and absurd.
+Numbers and texts have bounds, so that whoever adds times, counts ranks or shows names cannot be led
+astray by a line that is whole and absurd.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from array import array
 from collections.abc import Mapping
@@ -14,7 +15,30 @@ from typing import Any
 MAX_RANKS = 100_000  # what the names of the files can number
 MAX_TIME_NS = 10**18  # 31 years: a start and a duration add up within 64 bits
 MAX_COUNT = 2**31  # what readers can keep in 32 bits
+MAX_BYTES = 2**60  # of gradients: far more than any memory, and sums of it are still exact
+MAX_READING = 10**18  # of an instrument
+MAX_RATE = 1e30  # FLOP/s
+MAX_WORD = 4096  # characters of a name
 TIMES = ("start_ns", "duration_ns")
+_BLOCK_FIELDS = {
+    "phase": str,
+    "group": str,
+    "group_size": int,
+    "role": str,
+    "block": int,
+    "warmup": bool,
+    "images_per_step": int,
+}
+_HEADER_FIELDS = {
+    "host": str,
+    "local_size": int,
+    "controller": str,
+    "transport": str,
+    "grad_bytes": int,
+}
+_HEADER_OPTIONS = {"clock_resolution_ns": int, "gpu_uuid": str, "settings_crc32": str}
+_DEVICE_FIELDS = {"kind": str, "name": str, "threads": int, "threads_reason": str}
+_READINGS = ("sm_clock_mhz", "temperature_c", "energy_mj")
 
 
 def pack_times(record: dict[str, Any]) -> None:
@@ -46,7 +70,41 @@ def with_shared_words(record: Mapping[str, Any]) -> dict[str, Any]:
 def problem_of_size(size: Any, rank: int) -> str | None:
     """What is wrong with the number of ranks that a header tells; None where nothing is."""
     if type(size) is not int or not rank < size <= MAX_RANKS:
-        return f"header of rank {rank} in a job of {size!r} rank(s)"
+        told = str(size) if type(size) in (bool, float) else repr(size)[:40]
+        return f"header of rank {rank} in a job of {told} rank(s)"
+    return None
+
+
+def problem_of_header(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with what a header tells of its rank; None where nothing is."""
+    wrong = _wrong_field("header", record, _HEADER_FIELDS, MAX_BYTES)
+    if wrong or record["grad_bytes"] < 1:
+        return wrong or "header without a valid grad_bytes"
+    if type(record.get("device")) is not dict:
+        return "header without a valid device"
+    optional = {
+        name: kind for name, kind in _HEADER_OPTIONS.items() if record.get(name) is not None
+    }
+    return _wrong_field(
+        "header with a device", record["device"], _DEVICE_FIELDS, MAX_COUNT
+    ) or _wrong_field("header", record, optional, MAX_TIME_NS)
+
+
+def problem_of_preflight(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with a measured peak, the one value of a preflight that is reckoned with."""
+    if "measured_peak" not in record:
+        return None
+    peak = record["measured_peak"]
+    rate: Any = peak.get("flops_per_s") if type(peak) is dict else None
+    is_rate = _is_number(rate, MAX_RATE) and rate > 0
+    return None if is_rate else "preflight without a valid measured_peak"
+
+
+def problem_of_failure(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with the words of a failure; None where nothing is."""
+    for name, its_type in (("sentence", str), ("traceback", str), ("is_echo", bool)):
+        if name in record and type(record[name]) is not its_type:
+            return f"failure without a valid {name}"
     return None
 
 
@@ -66,16 +124,38 @@ def problem_of_block(record: Mapping[str, Any]) -> str | None:
         return "block whose times do not pair up"
     if min(durations) <= 0:
         return "block with a duration that is not positive"
-    wanted = {
-        "phase": str,
-        "group": str,
-        "group_size": int,
-        "role": str,
-        "block": int,
-        "warmup": bool,
-        "images_per_step": int,
-    }
-    return _wrong_field("block", record, wanted, MAX_COUNT)
+    return _wrong_field("block", record, _BLOCK_FIELDS, MAX_COUNT) or _problem_of_telemetry(record)
+
+
+def _problem_of_telemetry(record: Mapping[str, Any]) -> str | None:
+    telemetry = record.get("telemetry")
+    if telemetry is None:
+        return None
+    if type(telemetry) is not dict:
+        return "block without a valid telemetry"
+    for at in ("before", "after"):
+        readings = telemetry.get(at)
+        if readings is not None and not _are_readings(readings):
+            return f"block without a valid telemetry {at} it"
+    return None
+
+
+def _are_readings(readings: Any) -> bool:
+    if type(readings) is not dict:
+        return False
+    numbers = (readings.get(name) for name in _READINGS)
+    if not all(value is None or _is_number(value, MAX_READING) for value in numbers):
+        return False
+    reasons = readings.get("throttle_reasons")
+    return reasons is None or (type(reasons) is list and all(map(_is_word, reasons)))
+
+
+def _is_number(value: Any, below: float) -> bool:
+    return type(value) in (int, float) and -below < value < below and math.isfinite(value)
+
+
+def _is_word(value: Any) -> bool:
+    return type(value) is str and len(value) <= MAX_WORD
 
 
 def _wrong_field(
@@ -83,7 +163,8 @@ def _wrong_field(
 ) -> str | None:
     """Names the first field of another type than wanted, or an integer not from 0 to `below` - 1."""
     for name, its_type in wanted.items():
-        value = record.get(name)
-        if type(value) is not its_type or (type(value) is int and not 0 <= value < below):
+        value: Any = record.get(name)
+        is_wrong = type(value) is not its_type or (its_type is str and not _is_word(value))
+        if is_wrong or (its_type is int and not 0 <= value < below):
             return f"{kind} without a valid {name}"
     return None

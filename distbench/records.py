@@ -20,24 +20,32 @@ Schema history: 1 (2026-11) the first; 2 (2026-11) `role` of a block, `wait`.
 from __future__ import annotations
 
 import json
+import reprlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from distbench.errors import RecordsError
 from distbench.record_fields import (
     pack_times,
     problem_of_block,
+    problem_of_failure,
+    problem_of_header,
+    problem_of_preflight,
     problem_of_size,
     problem_of_wait,
     with_shared_words,
 )
+from distbench.regular_files import open_regular
 
 SCHEMA_NAME = "distbench.raw"
 SCHEMA_VERSION = 2
 MAX_LINE_BYTES = 64 * 1024 * 1024  # a longer line is no record of ours
+MOST_PARTS = 100_000  # texts or objects of a line; a block holds many numbers and few of either
+MOST_NAMED = 100  # problems of one file; the others are counted
+MOST_PROBLEMS = 1_000_000  # of one file, which is then read no further
 _CRC_KEY = ',"crc32":"'
 
 
@@ -61,17 +69,51 @@ def decode(line: bytes) -> dict[str, Any]:
     body += b"}"
     if tail != b'%08x"}' % zlib.crc32(body):
         raise ValueError("wrong checksum")
-    record = _DECODER.decode(body.decode("utf-8"))
-    if not isinstance(record, dict):
-        raise ValueError("not an object")
+    if len(body) > MOST_PARTS and max(map(body.count, (b'"', b"[", b"{"))) > MOST_PARTS:
+        raise ValueError("too many parts")  # which would fill many times the memory of the line
+    record = decoded_object(body.decode("utf-8"))
+    if "crc32" in record:
+        raise ValueError("'crc32' stands there twice")
     return record
+
+
+def decoded_object(text: str) -> dict[str, Any]:
+    """The object in a JSON text; ValueError where it is none, or what readers understand differently.
+
+    Those are NaN and Infinity, a key that stands twice, and halves of characters, which no file that
+    is made from it could hold.
+    """
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def settings_checksum(settings: Mapping[str, Any]) -> str:
+    """The CRC32 of a configuration as JSON: in a header it tells which config.json is the run's."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"{reprlib.repr(twice)} stands there twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_with_each_key_once)
 
 
 @dataclass
@@ -105,6 +147,13 @@ class RankRecords:
     failure: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
+    problem_count: int = 0
+
+    def name_problem(self, where: str, what: object) -> None:
+        """Counts a problem, and keeps it in words unless there are very many."""
+        self.problem_count += 1
+        if self.problem_count <= MOST_NAMED:
+            self.problems.append(f"{where}: {what}")
 
 
 def read_rank_file(path: Path, run_id: str | None = None) -> RankRecords:
@@ -113,24 +162,42 @@ def read_rank_file(path: Path, run_id: str | None = None) -> RankRecords:
     With `run_id`, lines of another run are left out too.
     """
     records = RankRecords(rank=_rank_of(path))
-    next_sequence = 0
     try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
-                try:
-                    record = _trusted(line, records, next_sequence, run_id)
-                except ValueError as problem:
-                    records.problems.append(f"{path.name} line {number}: {problem}")
-                    continue
-                _keep(record, records)
-                sequence = int(record["seq"])
-                if sequence > next_sequence:
-                    lost = f"{sequence - next_sequence} record(s) before this line are not there"
-                    records.problems.append(f"{path.name} line {number}: {lost}")
-                next_sequence = sequence + 1
+        with open_regular(path) as file:
+            _read_lines(file, path.name, records, run_id)
     except OSError as error:
         records.problems.append(f"{path.name}: cannot be read ({error.strerror})")
+    unnamed = records.problem_count - MOST_NAMED
+    if unnamed > 0:
+        records.problems.append(f"{path.name}: {unnamed} more problem(s) such as these")
     return records
+
+
+def _read_lines(file: BinaryIO, name: str, records: RankRecords, run_id: str | None) -> None:
+    next_sequence = 0
+    for number, line in enumerate(_lines(file), 1):
+        if records.problem_count >= MOST_PROBLEMS:
+            records.problems.append(f"{name} line {number}: from here on it was not read")
+            return
+        try:
+            record = _trusted(line, records, next_sequence, run_id)
+        except ValueError as problem:
+            records.name_problem(f"{name} line {number}", problem)
+            continue
+        _keep(record, records)
+        sequence = int(record["seq"])
+        if sequence > next_sequence:
+            lost = f"{sequence - next_sequence} record(s) before this line are not there"
+            records.name_problem(f"{name} line {number}", lost)
+        next_sequence = sequence + 1
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one that is too long only its beginning, and never more in memory."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        yield line
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_BYTES + 1)
 
 
 def _rank_of(path: Path) -> int:
@@ -147,11 +214,13 @@ def _trusted(
     line: bytes, records: RankRecords, next_sequence: int, run_id: str | None
 ) -> dict[str, Any]:
     """The record in `line`; ValueError with the reason where it cannot be filed."""
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
     if not line.endswith(b"\n"):
         raise ValueError("torn (no line end)")
     try:
         record = decode(line)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"damaged ({error})") from error
     if record.get("kind") == "block":
         pack_times(record)
@@ -172,29 +241,22 @@ def _keep(record: dict[str, Any], records: RankRecords) -> None:
 
 
 _SINGLE_KINDS = ("header", "preflight", "final", "failure", "end")
+_FIELD_CHECKS: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "block": problem_of_block,
+    "wait": problem_of_wait,
+    "preflight": problem_of_preflight,
+    "failure": problem_of_failure,
+}
 LineCheck = Callable[[dict[str, Any], RankRecords, int, "str | None"], "str | None"]
 
 
 def _check_kind(record: dict[str, Any], records: RankRecords, *_: Any) -> str | None:
     kind = record.get("kind")
-    if kind == "block":
-        return problem_of_block(record)
-    if kind == "wait":
-        return problem_of_wait(record)
-    if kind not in _SINGLE_KINDS:
-        return f"unknown kind {kind!r}"
-    return f"second {kind}" if getattr(records, kind) is not None else None
-
-
-def _check_header(record: dict[str, Any], records: RankRecords, *_: Any) -> str | None:
-    if record["kind"] != "header":
-        return None if records.header is not None else "comes before any header"
-    if record.get("schema") != SCHEMA_NAME or record.get("schema_version") != SCHEMA_VERSION:
-        return (
-            f"schema {record.get('schema')!r} version {record.get('schema_version')!r}, "
-            f"this distbench reads {SCHEMA_NAME!r} version {SCHEMA_VERSION}"
-        )
-    return problem_of_size(record.get("size"), records.rank)
+    if type(kind) is not str or kind not in (*_SINGLE_KINDS, *_FIELD_CHECKS):
+        return f"unknown kind {reprlib.repr(kind)}"
+    if kind in _SINGLE_KINDS and getattr(records, kind) is not None:
+        return f"second {kind}"
+    return _FIELD_CHECKS[kind](record) if kind in _FIELD_CHECKS else None
 
 
 def _check_origin(
@@ -202,13 +264,26 @@ def _check_origin(
 ) -> str | None:
     wanted = run_id or (records.header or record).get("run_id")
     if record.get("run_id") != wanted:
-        return f"run {record.get('run_id')!r} instead of {wanted!r}"
+        return f"run {reprlib.repr(record.get('run_id'))} instead of {wanted!r}"
     if type(record.get("rank")) is not int or record["rank"] != records.rank:
-        return f"rank {record.get('rank')!r} instead of {records.rank}"
+        return f"rank {reprlib.repr(record.get('rank'))} instead of {records.rank}"
     sequence = record.get("seq")
     if type(sequence) is not int or sequence < next_sequence:
-        return f"sequence number {sequence!r} out of order"
+        return f"sequence number {reprlib.repr(sequence)} out of order"
     return None
 
 
-_LINE_CHECKS: tuple[LineCheck, ...] = (_check_kind, _check_header, _check_origin)
+def _check_header(record: dict[str, Any], records: RankRecords, *_: Any) -> str | None:
+    if record["kind"] != "header":
+        return None if records.header is not None else "comes before any header"
+    found = record.get("schema"), record.get("schema_version")
+    if found != (SCHEMA_NAME, SCHEMA_VERSION) or type(found[1]) is not int:
+        schema, version = map(reprlib.repr, found)
+        return (
+            f"schema {schema} version {version}, "
+            f"this distbench reads {SCHEMA_NAME!r} version {SCHEMA_VERSION}"
+        )
+    return problem_of_size(record.get("size"), records.rank) or problem_of_header(record)
+
+
+_LINE_CHECKS: tuple[LineCheck, ...] = (_check_kind, _check_origin, _check_header)

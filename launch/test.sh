@@ -3,6 +3,7 @@
 # pytest chooses by them.
 #
 #   launch/test.sh [pytest arguments]
+#   launch/test.sh --faults [pytest arguments]   every kind of fault in real jobs: about half an hour
 set -euo pipefail
 
 # shellcheck source=launch/environment.sh
@@ -16,10 +17,12 @@ ruff format --check .
 mypy
 shellcheck -x launch/*.sh launch/*/*.sbatch launch/*/*.lsf launch/container/stand-in/nvidia-smi \
   tests/virtual_host_agent.sh .ci/run
-if (($#)); then
+if [[ ${1:-} == --faults ]]; then
+  python -m pytest tests/test_fault_matrix.py -m "faults or real" "${@:2}"
+elif (($#)); then
   python -m pytest "$@"
 else
   # Two at a time, since most of them wait for something; what judges times has the cores alone.
-  python -m pytest -n 2 --dist worksteal -m "not quiet"
+  python -m pytest -n 2 --dist worksteal -m "not quiet and not faults"
   python -m pytest -m quiet
 fi

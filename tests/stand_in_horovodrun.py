@@ -13,6 +13,7 @@ from pathlib import Path
 from distbench import config
 from distbench.durable_files import json_document
 from distbench.rank_writer import RankWriter
+from distbench.resolving import resolve
 from tests.fakes import RUN_ID, header
 from tests.study_fakes import write_small_run
 
@@ -34,7 +35,7 @@ def main(words: list[str]) -> int:
     overrides = {
         names[flag]: config.checked_value(names[flag], raw, flag) for flag, raw in given.items()
     }
-    settings = config.resolve(overrides, on_gpu=False, world_size=ranks)
+    settings = resolve(overrides, on_gpu=False, world_size=ranks)
     print("distbench: step 10 of 42, train_step, block 1, 10.0 ms", file=sys.stderr, flush=True)
     return DEEDS[deed](output, settings, ranks)
 

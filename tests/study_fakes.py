@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distbench import config
 from distbench.config import Config
 from distbench.durable_files import json_document
 from distbench.groups import plan_groups
 from distbench.layout import RunLayout
 from distbench.plan import plan_blocks
+from distbench.resolving import resolve
 from distbench.study.study import Cell, Study, cells_of, parse_study
 from tests.fakes import RUN_ID, block, write_run
 
@@ -94,7 +94,7 @@ def run_of_cell(
     **header: Any,
 ) -> RunLayout:
     """A complete run of a cell (see `write_small_run`)."""
-    settings = config.resolve(dict(cell.settings), on_gpu=False, world_size=cell.ranks)
+    settings = resolve(dict(cell.settings), on_gpu=False, world_size=cell.ranks)
     return write_small_run(directory, settings, cell.ranks, step_ms, drift_ms, **header)
 
 

@@ -31,6 +31,7 @@ STANDARD_LIBRARY_ONLY = [
     "record_fields",
     "rank_writer",
     "records",
+    "resolving",
     "units",
     "vgg",
 ]

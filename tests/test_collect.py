@@ -81,12 +81,32 @@ def test_a_whole_block_that_is_not_there_makes_a_run_incomplete(run_directory: P
     assert "5 record(s) before this line are not there" in run.problems[0]
 
 
-def test_a_damaged_manifest_is_a_sentence(run_directory: Path) -> None:
+def test_a_damaged_manifest_is_left_out_and_named(run_directory: Path) -> None:
     layout = write_run(run_directory, [ladder_blocks(), ladder_blocks()])
-    for damaged in ('{"ranks": [{}]}', '{"environment": null}', '{"ranks": 3}'):
-        layout.manifest.write_text(damaged)
-        with pytest.raises(RecordsError, match=r"manifest\.json is damaged: it does not describe"):
-            load_run(run_directory)
+    layout.manifest.write_text('{"ranks": [{}]}')
+    run = load_run(run_directory)
+    assert run.problems == ("manifest.json: left out, since it does not describe the ranks",)
+    assert run.manifest == {}
+
+
+def test_what_status_json_tells_comes_first_and_once(run_directory: Path) -> None:
+    layout = write_run(run_directory, [ladder_blocks(), ladder_blocks()], unfinished=[1])
+    layout.status.write_text('{"state": "failed", "cause": "rank 1 is silent"}')
+    reasons = load_run(run_directory).incomplete
+    assert reasons[0] == "the run failed: rank 1 is silent"
+    assert len(reasons) == 2
+    failure = {"kind": "failure", "seq": 37, "run_id": RUN_ID, "rank": 1}
+    with open(layout.raw / raw_file_name(1), "ab") as file:
+        file.write(encode({**failure, "sentence": "so rank 1 is silent"}))
+    assert load_run(run_directory).incomplete == ("rank 1 failed: so rank 1 is silent",)
+
+
+def test_a_file_that_is_no_ranks_is_named_and_the_others_are_read(run_directory: Path) -> None:
+    layout = write_run(run_directory, [ladder_blocks()])
+    (layout.raw / "rank-0 (copy).jsonl").write_text("")
+    run = load_run(run_directory)
+    assert run.problems == ("rank-0 (copy).jsonl: is no file of one rank, and was not read",)
+    assert len(run.steps)
 
 
 def test_records_of_another_schema_are_named_as_the_reason(run_directory: Path) -> None:

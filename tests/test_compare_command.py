@@ -9,9 +9,9 @@ import pytest
 from distbench import cli
 from distbench.analysis.collect import load_run
 from distbench.compare_command import Options, read_threshold, run_compare
-from distbench.config import resolve
 from distbench.durable_files import json_document
 from distbench.errors import RecordsError, SlowerError, UsageError
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster, DeadRank
 from distbench.simulation.simulate import simulate
 from distbench.study import study_files

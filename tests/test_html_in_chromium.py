@@ -10,8 +10,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from distbench.config import resolve
 from distbench.report.html_style import PAGE_COLOURS
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster, SlowRank
 from distbench.simulation.simulate import simulate
 from tests.chromium import PROGRAM, WHY_NOT, Page, chromium

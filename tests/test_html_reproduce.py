@@ -9,9 +9,10 @@ import pytest
 
 from distbench.analysis.collect import Run, load_run
 from distbench.cli import main
-from distbench.config import Config, resolve
+from distbench.config import Config
 from distbench.overrides import read_overrides
 from distbench.report.html_reproduce import about_the_command, command, settings_flags, steps
+from distbench.resolving import resolve
 from distbench.simulation.cluster import (
     Cluster,
     DeadRank,

@@ -26,7 +26,8 @@ from distbench.analysis.loss_ladder import (
 )
 from distbench.analysis.scaling import scaling_frame
 from distbench.analysis.summary import job_steps
-from distbench.config import Config, resolve
+from distbench.config import Config
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster, SlowRank
 from distbench.simulation.simulate import simulate
 from tests.fakes import block, study_config, write_run, write_study

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from distbench.config import resolve
 from distbench.errors import UsageError
 from distbench.overrides import read_overrides
+from distbench.resolving import resolve
 
 
 def test_flags_win_over_variables_over_file_over_preset(tmp_path: Path) -> None:

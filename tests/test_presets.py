@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from distbench.config import checked_value, resolve, settings
+from distbench.config import checked_value, settings
 from distbench.presets import PRESETS
+from distbench.resolving import resolve
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -128,16 +128,19 @@ def test_a_whole_line_that_no_rank_would_write_is_named(
     assert found.end is not None
 
 
-def test_a_line_without_end_is_read_in_pieces_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_line_that_is_too_long_is_named_once_and_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: bytes
 ) -> None:
     path = rank_file(tmp_path)
     monkeypatch.setattr(records, "MAX_LINE_BYTES", 1000)
-    with open(path, "ab") as file:
-        file.write(b"9" * 2500)
+    lines = path.read_bytes().splitlines(keepends=True)
+    after = lines[3] if end else b""
+    path.write_bytes(b"".join([*lines[:3], b"9" * 5500, end, after]))
     found = records.read_rank_file(path, RUN_ID)
-    assert [problem.partition(": ")[2] for problem in found.problems] == ["torn (no line end)"] * 3
+    assert found.problems == ["rank-00000.jsonl line 4: longer than 1000 bytes"]
     assert len(found.blocks) == 2
+    assert (found.end is not None) == bool(end)
 
 
 times = st.lists(

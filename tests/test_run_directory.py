@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
+from distbench import disk_space
 from distbench.errors import OutputError
+from distbench.groups import plan_groups
+from distbench.layout import RunLayout
+from distbench.plan import plan_blocks
 from distbench.rank_writer import RankWriter
 from distbench.records import raw_file_name
 from distbench.worker import run_directory
@@ -128,3 +134,102 @@ def test_status_is_replaced_as_a_whole(tmp_path: Path) -> None:
     run.write_status("failed", 6, cause="why")
     status = json.loads(run.layout.status.read_text())
     assert status == {"state": "failed", "exit_code": 6, "run_id": RUN_ID, "cause": "why"}
+
+
+def test_a_directory_that_a_networks_disk_shows_late_is_the_same_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client remembers for seconds that a name is not there; only making it asks the server."""
+    config = small_config(output=str(tmp_path / "run"))
+    look, looks_of_rank_1 = run_directory._is_of, iter([False, False])
+    of_rank_1: list[int] = []
+
+    def body(world: FakeWorld) -> object:
+        world.local_rank = 0  # each on a node of its own
+        if world.rank == 1:
+            of_rank_1.append(threading.get_ident())
+        return run_directory.create(world, config, RUN_ID)
+
+    def look_late(layout: RunLayout, run_id: str) -> bool:
+        is_late = threading.get_ident() in of_rank_1
+        return next(looks_of_rank_1, look(layout, run_id)) if is_late else look(layout, run_id)
+
+    monkeypatch.setattr(run_directory, "_is_of", look_late)
+    found = on_every_rank(2, body)
+    assert [run.is_shared for run in found] == [True, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_file_that_is_gone_at_the_end_is_told_on_every_rank(tmp_path: Path) -> None:
+    """And not by the one rank alone, whose bytes the others would wait for."""
+    config = small_config(output=str(tmp_path / "run"))
+
+    def body(world: FakeWorld) -> object:
+        run = written(world, run_directory.create(world, config, RUN_ID))
+        world.barrier()
+        if world.rank == 1:
+            (run.layout.raw / raw_file_name(1)).unlink()
+        return world.together(lambda: run_directory.gather_records(world, run))
+
+    found = on_every_rank(3, body)
+    assert [type(error) for error in found] == [OutputError] * 3
+    assert {error.sentence for error in found} == {found[0].sentence}
+    assert found[0].sentence.startswith("rank 1: ")
+    assert "cannot be read (No such file or directory)" in found[0].sentence
+
+
+def test_a_status_after_a_deletion_brings_back_what_a_report_needs(tmp_path: Path) -> None:
+    config = small_config(output=str(tmp_path / "run"))
+    run = on_every_rank(1, lambda world: run_directory.create(world, config, RUN_ID))[0]
+    before = run.layout.config.read_bytes()
+    shutil.rmtree(run.layout.directory)
+    run.write_status("failed", 9, cause="it was deleted")
+    assert run.layout.config.read_bytes() == before
+    assert json.loads(run.layout.status.read_text())["state"] == "failed"
+    shutil.rmtree(run.layout.directory)
+    run.layout.directory.write_text("a file stands in its place")
+    with pytest.raises(OutputError, match="cannot be written"):
+        run.write_status("failed", 9)
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_the_disk_needs_room_for_the_ranks_that_write_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    asked: dict[Path, disk_space.Room] = {}
+    monkeypatch.setattr(run_directory, "check_room", asked.__setitem__)
+    config = small_config()
+    plan = plan_blocks(config, plan_groups(config, [0, 0, 1, 1]))
+
+    def body(world: FakeWorld) -> None:
+        node, world.local_rank, world.local_size = world.rank // 2, world.rank % 2, 2
+        place = tmp_path / "run" if is_shared else tmp_path / f"node-{node}" / "run"
+        own = small_config(output=str(place))
+        run = run_directory.create(world, own, RUN_ID)
+        if world.rank == 3:
+            run_directory.check_disk(world, run, plan, False)
+
+    assert on_every_rank(4, body) == [None] * 4
+    whole, own = (
+        disk_space.room_of_run(plan, 3, 4, False),
+        disk_space.room_of_rank(plan, 3, 2, False),
+    )
+    assert list(asked.values()) == [whole if is_shared else own]
+    assert own.directory_bytes == 2 * own.file_bytes < whole.directory_bytes
+
+
+def test_rank_0_needs_room_for_all_ranks_and_a_full_disk_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(output=str(tmp_path / "run"))
+    plan = plan_blocks(config, plan_groups(config, [0, 0]))
+    monkeypatch.setattr(disk_space, "free_bytes", lambda _: 100_000)
+
+    def body(world: FakeWorld) -> None:
+        run = run_directory.create(world, config, RUN_ID)
+        world.together(lambda: run_directory.check_disk(world, run, plan, False))
+
+    found = on_every_rank(2, body)
+    assert [type(error) for error in found] == [OutputError] * 2
+    assert "has 100.0 kB free, and the run may write up to 1" in found[0].sentence
+    assert list((tmp_path / "run" / "raw").iterdir()) == []

@@ -10,7 +10,7 @@ from distbench.analysis.check import Check
 from distbench.analysis.collect import load_run
 from distbench.analysis.sampling_checks import MOST_BLOCK_CORRELATION, sampling_checks
 from distbench.analysis.summary import job_steps, main_group, summarise
-from distbench.config import resolve
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster, Spike, ThermalStep
 from distbench.simulation.simulate import simulate
 from tests.fakes import block, ladder_blocks, study_config, write_run, write_study

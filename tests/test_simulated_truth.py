@@ -13,7 +13,7 @@ import pytest
 from distbench.analysis.collect import load_run
 from distbench.analysis.scaling import scaling_frame
 from distbench.analysis.summary import job_steps
-from distbench.config import resolve
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster, SlowRank
 from distbench.simulation.simulate import simulate
 

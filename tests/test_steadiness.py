@@ -10,7 +10,7 @@ import pytest
 from distbench.analysis.collect import load_run
 from distbench.analysis.steadiness import Steadiness, steadiness
 from distbench.analysis.summary import job_steps
-from distbench.config import resolve
+from distbench.resolving import resolve
 from distbench.simulation.cluster import Cluster, ThermalStep
 from distbench.simulation.simulate import simulate
 from tests.fakes import MS, block, write_run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any, Protocol
 import pandas as pd
 
 from distbench.analysis.completeness import problems_in_words, reasons_incomplete
+from distbench.analysis.run_documents import RunDocuments, read_documents
 from distbench.analysis.run_frames import blocks_frame, steps_frame, waits_frame
-from distbench.config import Config, from_dict
-from distbench.errors import RecordsError, UsageError
+from distbench.config import Config
+from distbench.errors import RecordsError
 from distbench.layout import RunLayout
+from distbench.record_fields import MAX_RANKS
 from distbench.records import RankRecords, read_rank_file
 
 
@@ -89,8 +90,8 @@ def load_run(directory: str | Path, progress: Progress = silent) -> Run:
     `progress` is told of each file of a rank that was read.
     """
     layout = RunLayout(Path(directory))
-    config, run_id = _read_config(layout)
-    ranks = _read_ranks(layout, run_id, progress)
+    documents = read_documents(layout)
+    ranks, foreign = _read_ranks(layout, documents.run_id, progress)
     headers = [records.header for records in ranks if records.header is not None]
     if not headers:
         raise RecordsError(
@@ -98,17 +99,16 @@ def load_run(directory: str | Path, progress: Progress = silent) -> Run:
             "name a run directory whose run got as far as its first block"
         )
     progress("putting the records of all ranks together")
-    size = int(headers[0]["size"])
     return Run(
         layout=layout,
-        config=config,
-        manifest=_read_manifest(layout),
+        config=documents.config,
+        manifest=documents.manifest,
         ranks=ranks,
         steps=steps_frame(ranks),
         blocks=blocks_frame(ranks),
         waits=waits_frame(ranks),
-        problems=tuple(problems_in_words(ranks)),
-        incomplete=tuple(reasons_incomplete(ranks, size, config)),
+        problems=tuple(problems_in_words(ranks, (*documents.problems, *foreign))),
+        incomplete=tuple(_incomplete(ranks, documents)),
     )
 
 
@@ -117,58 +117,32 @@ def _first_problem(ranks: Sequence[RankRecords]) -> str:
     return f" ({problems[0]})" if problems else ""
 
 
-def _read_config(layout: RunLayout) -> tuple[Config, str]:
-    document = _read_json(layout.config)
-    run_id = document.pop("run_id", None)
-    try:
-        return from_dict(document), str(run_id)
-    except UsageError as error:
-        raise RecordsError(f"{layout.config}: {error.sentence}") from error
+def _incomplete(ranks: Sequence[RankRecords], documents: RunDocuments) -> list[str]:
+    """Why the run is not whole; what its status.json tells comes first, where no rank tells it too."""
+    size = next(int(one.header["size"]) for one in ranks if one.header is not None)
+    reasons = list(reasons_incomplete(ranks, size, documents.config, documents.settings_crc32))
+    cause = documents.cause
+    if cause and not any(cause in reason for reason in reasons):
+        return [f"the run failed: {cause}", *reasons]
+    return reasons
 
 
-def _read_manifest(layout: RunLayout) -> dict[str, Any]:
-    manifest = _read_json(layout.manifest) if layout.manifest.exists() else {}
-    ranks, environment = manifest.get("ranks", []), manifest.get("environment", {})
-    whole = isinstance(environment, dict) and isinstance(ranks, list)
-    if not whole or not all(_describes_a_rank(item) for item in ranks):
-        raise RecordsError(
-            f"{layout.manifest} is damaged: it does not describe the ranks; bring it back from a "
-            "copy, or take it away to report without it"
-        )
-    return manifest
-
-
-def _describes_a_rank(item: Any) -> bool:
-    return (
-        isinstance(item, dict)
-        and {"rank", "host", "device", "cores_allowed"} <= set(item)
-        and isinstance(item["device"], dict)
-        and {"kind", "threads"} <= set(item["device"])
-        and isinstance(item["cores_allowed"], list)
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text())
-    except OSError as error:
-        raise RecordsError(
-            f"{path} cannot be read ({error.strerror}); name the directory of a run, "
-            "which holds config.json and raw/"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise RecordsError(
-            f"{path} is not valid JSON ({error}); bring it back from a copy of the run directory"
-        ) from error
-    if not isinstance(document, dict):
-        raise RecordsError(f"{path} holds no JSON object; bring it back from a copy")
-    return document
-
-
-def _read_ranks(layout: RunLayout, run_id: str, progress: Progress) -> tuple[RankRecords, ...]:
+def _read_ranks(
+    layout: RunLayout, run_id: str, progress: Progress
+) -> tuple[tuple[RankRecords, ...], list[str]]:
+    """What every rank left, in order, and in words what else is there and looks like it."""
     paths = sorted(layout.raw.glob("rank-*.jsonl"))
+    if len(paths) > MAX_RANKS:
+        raise RecordsError(
+            f"{layout.raw} holds {len(paths)} files and a run has at most {MAX_RANKS} ranks; "
+            "move what is no rank's file elsewhere"
+        )
     ranks: list[RankRecords] = []
-    for path in paths:
-        progress("reading records: ranks", len(ranks), len(paths))
-        ranks.append(read_rank_file(path, run_id))
-    return tuple(ranks)
+    foreign: list[str] = []
+    for done, path in enumerate(paths):
+        progress("reading records: ranks", done, len(paths))
+        try:
+            ranks.append(read_rank_file(path, run_id))
+        except RecordsError:
+            foreign.append(f"{path.name}: is no file of one rank, and was not read")
+    return tuple(ranks), foreign

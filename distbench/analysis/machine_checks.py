@@ -237,6 +237,7 @@ class Instrument(NamedTuple):
 
 
 INSTRUMENTS: Sequence[Instrument] = (
+    Instrument("DISTBENCH_FAULT", "broke a rank on purpose"),
     Instrument("HOROVOD_AUTOTUNE", "changed Horovod's settings from step to step"),
     Instrument("HOROVOD_TIMELINE", "wrote down every operation"),
     Instrument("HOROVOD_LOG_LEVEL", "wrote about every operation", _is_chatty),

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from distbench.analysis.collect import Run
-from distbench.config import Config, flag_of, resolve
+from distbench.config import Config, flag_of
 from distbench.plain_text import printable
+from distbench.resolving import resolve
 
 MOST_HOSTS = 8  # named in a command; a launcher's host file holds more
 # Where the values of a simulated event stand in its flag: rank:factor, at:factor, rank:at.

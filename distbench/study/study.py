@@ -23,6 +23,7 @@ from distbench.groups import plan_groups
 from distbench.launchers import Launch, launch_argv, parse_hosts
 from distbench.overrides import toml_table
 from distbench.plan import plan_blocks
+from distbench.resolving import resolve
 from distbench.study import study_fields
 
 MOST_CELLS = 1000
@@ -78,7 +79,7 @@ class Cell:
 
     def planned_steps(self, on_gpu: bool) -> int:
         """Warm-up and timed steps of all phases and groups of one launch."""
-        return self.steps_of(config.resolve(dict(self.settings), on_gpu, self.ranks))
+        return self.steps_of(resolve(dict(self.settings), on_gpu, self.ranks))
 
     def steps_of(self, settings: config.Config) -> int:
         """The same for settings that are resolved; exact where the nodes are the hosts', or one."""
@@ -190,7 +191,7 @@ def _hash(key: Mapping[str, Any]) -> str:
 def _check_cell(study: Study, cell: Cell) -> None:
     try:
         for on_gpu in (True, False):
-            config.resolve(dict(cell.settings), on_gpu, cell.ranks)
+            resolve(dict(cell.settings), on_gpu, cell.ranks)
         launch_argv(launch_of(study, cell), command_of(cell, "run", "python"))
     except UsageError as error:
         raise UsageError(f"{cell.label} cannot be run: {error.sentence}") from error

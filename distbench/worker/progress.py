@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TextIO
 
 from distbench import units
-from distbench.groups import WORLD
 from distbench.plan import PlannedBlock
 
 LINE_EVERY_STEPS = 10
@@ -68,10 +67,8 @@ class Progress:
         self._lines = []
 
     def _line(self, block: PlannedBlock, duration_ns: int | None) -> str:
-        group = "" if block.group.name == WORLD else f" of {block.group.name}"
-        name = f"{block.phase}{group}, {'warm-up' if block.warmup else f'block {block.block}'}"
         latest = "" if duration_ns is None else f", latest step {units.seconds(duration_ns / 1e9)}"
-        return f"distbench: step {self._done} of {self._total_steps}, {name}{latest}"
+        return f"distbench: step {self._done} of {self._total_steps}, {block.in_words}{latest}"
 
     def _clear(self) -> None:
         if self._on_terminal:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from distbench.config import Config
-from distbench.durable_files import json_document, read_object, write_atomically
+from distbench.disk_space import check_room, room_of_rank, room_of_run
+from distbench.durable_files import (
+    cannot_write,
+    json_document,
+    read_object,
+    sync_directory,
+    write_atomically,
+)
 from distbench.errors import OutputError
 from distbench.layout import RunLayout
+from distbench.plan import PlannedBlock
 from distbench.records import raw_file_name
 from distbench.worker.world import World
 
@@ -23,6 +31,7 @@ class RunDirectory:
     run_id: str
     is_shared: bool
     status: dict[str, Any] = field(default_factory=dict)
+    config_document: bytes = b""
 
     def failed_already(self) -> bool:
         """Whether a rank has written a failure into a status.json that this rank sees."""
@@ -31,7 +40,18 @@ class RunDirectory:
     def write_status(self, state: str, exit_code: int | None, **more: Any) -> None:
         """Replaces status.json; `state` is running, complete or failed."""
         self.status.update({"state": state, "exit_code": exit_code, "run_id": self.run_id, **more})
+        self._restore()
         write_atomically(self.layout.status, json_document(self.status))
+
+    def _restore(self) -> None:
+        """Where somebody deleted the run directory: what a report of the saved records needs."""
+        if not self.config_document or self.layout.config.exists():
+            return
+        try:
+            self.layout.raw.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.layout.raw, error) from error
+        write_atomically(self.layout.config, self.config_document)
 
 
 def create(world: World, config: Config, run_id: str) -> RunDirectory:
@@ -46,34 +66,41 @@ def create(world: World, config: Config, run_id: str) -> RunDirectory:
 
     def make_if(is_its_turn: bool) -> bool:
         """Whether this rank saw the directory before its turn; `together` ends the turn for all."""
-        is_there = read_object(layout.config).get("run_id") == run_id
+        is_there = _is_of(layout, run_id)
         world.barrier()  # all have looked, before a neighbour makes what the others would then see
         makes = is_its_turn and not is_there
-        world.together(lambda: _make(layout, document) if makes else None)
-        return is_there
+        was_there = world.together(lambda: _make(layout, document, run_id) if makes else False)
+        return is_there or was_there
 
     make_if(world.rank == 0)
     sees_rank_0s = make_if(world.local_rank == 0)
     make_if(True)
-    return RunDirectory(layout, run_id, is_shared=sees_rank_0s)
+    return RunDirectory(layout, run_id, is_shared=sees_rank_0s, config_document=document)
 
 
-def _make(layout: RunLayout, config_document: bytes) -> None:
+def _is_of(layout: RunLayout, run_id: str) -> bool:
+    return read_object(layout.config).get("run_id") == run_id
+
+
+def _make(layout: RunLayout, config_document: bytes, run_id: str) -> bool:
+    """Makes the directory; whether this run's was there, which a network's disk may show late."""
     try:
-        if layout.directory.exists():
-            raise _exists(layout)
         layout.directory.parent.mkdir(parents=True, exist_ok=True)
         try:
             layout.directory.mkdir()
-        except FileExistsError as error:  # another run was faster
+        except FileExistsError as error:  # only the attempt asks the disk's own server
+            if _is_of(layout, run_id):
+                return True
             raise _exists(layout) from error
         layout.raw.mkdir()
+        sync_directory(layout.directory.parent)
     except OSError as error:
         raise OutputError(
             f"the run directory {layout.directory} cannot be made ({error.strerror}); "
             "name a place that can be written with --output"
         ) from error
-    write_atomically(layout.config, config_document)
+    write_atomically(layout.config, config_document)  # which syncs the name of raw/ too
+    return False
 
 
 def _exists(layout: RunLayout) -> OutputError:
@@ -83,6 +110,20 @@ def _exists(layout: RunLayout) -> OutputError:
     )
 
 
+def check_disk(
+    world: World, run: RunDirectory, plan: Sequence[PlannedBlock], reads_telemetry: bool
+) -> None:
+    """Raises OutputError where this rank's disk has no room for the run. For `together`.
+
+    Rank 0's disk takes the records of all ranks, and so does a shared one.
+    """
+    if world.rank == 0 or run.is_shared:
+        room = room_of_run(plan, world.rank, world.size, reads_telemetry)
+    else:
+        room = room_of_rank(plan, world.rank, world.local_size, reads_telemetry)
+    check_room(run.layout.raw, room)
+
+
 def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
     """Brings every rank's file to rank 0; returns there what came and how. For every rank to call.
 
@@ -90,7 +131,8 @@ def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
     came must be those of the file; elsewhere they become the file. Raises OutputError on rank 0
     where they differ.
     """
-    own = (run.layout.raw / raw_file_name(world.rank)).read_bytes()
+    # all know of a file that is lost before any of them waits for its bytes
+    own = world.together(lambda: _read(run.layout.raw / raw_file_name(world.rank)))
     received = world.gather_bytes(own)
     if received is None:
         return None
@@ -100,7 +142,7 @@ def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
         if not path.exists():
             write_atomically(path, content)
             written += 1
-        elif path.read_bytes() == content:
+        elif _read(path) == content:
             verified += 1
         else:
             raise OutputError(
@@ -114,3 +156,13 @@ def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
         "files_verified": verified,
         "files_written": written,
     }
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be read ({error.strerror or error}), although this run has written it; "
+            "leave the run directory alone during a run, and run again"
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from distbench.config import Config
@@ -14,15 +14,18 @@ from distbench.rank_writer import RankWriter
 from distbench.worker import preflight
 from distbench.worker.device import Device
 from distbench.worker.executed_ops import count_executed_ops
-from distbench.worker.measure import time_block
+from distbench.worker.faults import Saboteur
+from distbench.worker.measure import Clock, time_block
 from distbench.worker.members import Members
 from distbench.worker.network import Network
 from distbench.worker.peak import peak_record
 from distbench.worker.phases import Phase, PhaseLadder, Reduction
 from distbench.worker.progress import Progress
+from distbench.worker.pulse import Pulse
 from distbench.worker.replica import Replica
 from distbench.worker.run_directory import RunDirectory
 from distbench.worker.telemetry import NoTelemetry, NvmlTelemetry
+from distbench.worker.watchdog import Watchdog
 from distbench.worker.world import World
 
 CLOCK = time.perf_counter_ns
@@ -43,15 +46,20 @@ class Session:
     writer: RankWriter
     progress: Progress | None  # rank 0 only
     is_gathered: bool = False
+    watch: Watchdog | None = None
+    pulse: Pulse = field(default_factory=Pulse)
+    saboteur: Saboteur = field(default_factory=lambda: Saboteur(None, 0))
+    clock_ns: Clock = CLOCK
 
     @property
     def plan(self) -> list[PlannedBlock]:
         """Every block of the run, those of other ranks too."""
         return plan_blocks(self.config, self.groups)
 
-    def say(self, text: str) -> None:
-        """Tells the user, on rank 0."""
-        if self.progress:
+    def enter(self, stage: str, text: str = "") -> None:
+        """The next stage of the work; the user is told on rank 0, where there is a `text`."""
+        self.pulse.enter(stage)
+        if self.progress and text:
             self.progress.say(text)
 
 
@@ -74,18 +82,19 @@ def measure(session: Session) -> None:
 
     config = session.config
     tf.random.set_seed(config.seed + session.world.rank)  # dropout differs between ranks
-    session.say(
-        f"{config.network_label} on {session.world.size} {session.device.kind}(s), "
-        "building the graph"
-    )
+    what = f"{config.network_label} on {session.world.size} {session.device.kind}(s)"
+    session.enter("building the graph", f"{what}, building the graph")
+    session.saboteur.at("build")
     built = _build(session)
     weights = built.replica.snapshot()
-    session.say("preflight: proving that every phase does its work")
+    session.enter("preflight", "preflight: proving that every phase does its work")
+    session.saboteur.at("preflight")
     peak = peak_record(config, session.world, CLOCK)
     session.writer.append("preflight", **_prove(session, built), **peak)
     built.replica.restore(weights)
     trained = _run_blocks(session, built, weights)
-    session.say("checking weights and gradients after the last block")
+    session.enter("the last checks", "checking weights and gradients after the last block")
+    session.saboteur.at("final")
     found = _prove_after_timing(session, built)
     session.writer.append("final", trained_parameters_digest=trained, **found)
 
@@ -99,9 +108,11 @@ def _build(session: Session) -> Built:
         shared = next(iter(networks.values())).parameters if networks else None
         networks[batch] = Network(config.network(), batch, config.seed, rank, shared)
     replica = Replica(next(iter(networks.values())).parameters)
+    session.saboteur.may_spoil(replica.parameters[0])
     session.hvd.broadcast_variables(replica.parameters, root_rank=0)
     ladders = {
-        batch: PhaseLadder(network, session.hvd, replica) for batch, network in networks.items()
+        batch: PhaseLadder(network, session.saboteur.horovod(session.hvd), replica)
+        for batch, network in networks.items()
     }
     phases = {
         group.name: ladders[config.batch_of(group.size)].build(
@@ -162,8 +173,11 @@ def _run_blocks(session: Session, built: Built, weights: list[Any]) -> dict[str,
     plan = session.plan
     last_training = {block.group.name: block for block in plan if block.phase == "train_step"}
     trained = {}
-    for block in plan:
+    for index, block in enumerate(plan):
         phase = built.phases_in(block.group).get(block.phase)
+        if not block.warmup and not session.pulse.is_warm:
+            session.pulse.warm_up_is_done(sum(later.steps for later in plan[index:]))
+        session.pulse.enter_block(index, block.in_words)
         _run_block(session, phase, block)
         if last_training.get(block.group.name) is block and block.group.role == REDUCING:
             trained[block.group.name] = preflight.prove_parameters(
@@ -203,13 +217,21 @@ def _timed(session: Session, phase: Phase, block: PlannedBlock) -> dict[str, Any
     import tensorflow as tf
 
     before = session.telemetry.read()
-    progress = session.progress
-    report = (lambda _, duration_ns: progress.step(block, duration_ns)) if progress else _silently
+    pulse, progress = session.pulse, session.progress
+
+    def after_step(index: int, duration_ns: int) -> None:
+        pulse.step_done(index, duration_ns)
+        if progress:
+            progress.step(block, duration_ns)
+
+    step = session.saboteur.around(phase.name, phase.run)
     session.world.rendezvous()
+    pulse.begin_steps()
     times = time_block(
-        phase.run, tf.test.experimental.sync_devices, CLOCK, block.steps, after_step=report
+        step, tf.test.experimental.sync_devices, session.clock_ns, block.steps, after_step
     )
     after = session.telemetry.read() if before else None
+    pulse.end_steps()
     session.world.rendezvous()
     return {
         "group_size": block.group.size,
@@ -220,12 +242,9 @@ def _timed(session: Session, phase: Phase, block: PlannedBlock) -> dict[str, Any
     }
 
 
-def _silently(index: int, duration_ns: int) -> None:
-    """Ranks other than 0 say nothing."""
-
-
 def _waited(session: Session) -> dict[str, int]:
     session.world.rendezvous()
+    session.pulse.end_steps()  # this rank has none, and so holds nobody up
     wall_ns, cpu_ns = CLOCK(), CPU_CLOCK()
     session.world.rendezvous()
     return {"wall_ns": CLOCK() - wall_ns, "cpu_ns": CPU_CLOCK() - cpu_ns}

@@ -3,10 +3,10 @@
 import dataclasses
 import os
 
-from distbench.config import resolve
 from distbench.errors import CorrectnessError
 from distbench.launched import launched_as
 from distbench.overrides import read_overrides
+from distbench.resolving import resolve
 from distbench.worker import preflight
 from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.network import Network

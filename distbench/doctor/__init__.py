@@ -1,0 +1,1 @@
+"""`distbench doctor`: what is wrong with this machine, found before a long job finds it."""

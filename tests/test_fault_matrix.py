@@ -1,0 +1,122 @@
+"""Every kind of fault in real jobs of three ranks: bounded, named, and with what was measured kept.
+
+`launch/test.sh --faults` runs all of them; a slice runs every day.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from distbench.records import raw_file_name, read_rank_file
+from tests.launching import TINY, distbench, launch, processes_left, run
+
+STEP_TIMEOUT_S = 10
+BOUND_S = STEP_TIMEOUT_S + 15
+SET_UP_S = 75  # of three ranks on two cores, with room for other tests beside
+PHASE = "forward_backward_allreduce"
+FLAGS = [*TINY, "--blocks", "6", "--step-timeout", str(STEP_TIMEOUT_S), "--output", "run"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a fault must end: `cause` with {rank} for the rank that it was done to."""
+
+    exit_code: int
+    cause: str
+    names_rank: bool = True
+    starts: bool = True  # far enough for a run directory
+    times: bool = True  # far enough for timed blocks
+
+
+FAULTS = {
+    "raise": Expected(4, r"rank {rank} failed with RuntimeError: raised on purpose"),
+    "exit0": Expected(4, r"rank {rank} was lost \(last heard of in "),
+    "sigkill": Expected(4, r"rank {rank} was lost \(last heard of in "),
+    "sigstop": Expected(5, r"no rank moved for 10 s: rank {rank} is frozen"),
+    "sleep": Expected(5, r"the others wait for rank {rank}, which stands at faults\.py"),
+    "oom": Expected(4, r"rank {rank} failed with ResourceExhaustedError"),
+    "no-space": Expected(9, raw_file_name(0)[:-7] + r"{rank}\.jsonl cannot be written \(No space"),
+    "nan": Expected(6, r"", names_rank=False),
+    "wrong-gradient": Expected(6, r"allreduce", names_rank=False, times=False),
+    "wrong-version": Expected(3, r"version of tensorflow", names_rank=False, starts=False),
+}
+HARMLESS = {
+    "slow": r"Straggler: rank {rank} ",
+    "skewed-clock": r"clock of rank {rank} ",
+}
+SLICE = (("sigkill", "mpi", 1), ("sigstop", "gloo", 0), ("no-space", "mpi", 0))
+
+
+def case(kind: str, launcher: str, rank: int) -> object:
+    everyday = (kind, launcher, rank) in SLICE
+    marks = [pytest.mark.real] if everyday else [pytest.mark.faults]
+    return pytest.param(kind, launcher, rank, marks=marks, id=f"{kind}-{launcher}-rank{rank}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "launcher", "rank"),
+    [case(kind, by, rank) for kind in FAULTS for by in ("gloo", "mpi") for rank in (0, 1)],
+)
+def test_a_fault_ends_in_time_with_its_first_cause_named(
+    kind: str, launcher: str, rank: int, tmp_path: Path
+) -> None:
+    expected = FAULTS[kind]
+    begun_s = time.monotonic()
+    ended = launch(
+        launcher, distbench(*FLAGS), tmp_path, 3, **fault(f"{kind}:rank={rank},{where(kind)}")
+    )
+    took_s = time.monotonic() - begun_s
+    text = ended.stdout + ended.stderr
+    assert took_s < SET_UP_S + BOUND_S, text
+    assert ended.returncode == (1 if launcher == "gloo" else expected.exit_code), text
+    assert processes_left(str(tmp_path)) == []
+    cause = re.compile(expected.cause.format(rank=rank))
+    assert cause.search(text), text
+    if expected.starts:
+        verdict = json.loads((tmp_path / "run" / "status.json").read_text())
+        assert (verdict["state"], verdict["exit_code"]) == ("failed", expected.exit_code), text
+        assert cause.search(verdict["cause"])
+        assert verdict["rank"] == rank or not expected.names_rank
+    if expected.starts and expected.times:
+        blocks_are_kept_and_reported(tmp_path, cause)
+
+
+def blocks_are_kept_and_reported(directory: Path, cause: re.Pattern[str]) -> None:
+    """What was measured before the fault is whole on every rank, and makes a report that says so."""
+    for rank in range(3):
+        records = read_rank_file(directory / "run" / "raw" / raw_file_name(rank))
+        assert records.problems == []
+        assert sum(not block["warmup"] for block in records.blocks) > 0
+    reported = run(distbench("report", "run"), directory)
+    assert reported.returncode == 4, reported.stderr
+    assert "INCOMPLETE" in reported.stdout
+    assert cause.search(reported.stdout), reported.stdout
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", HARMLESS)
+@pytest.mark.parametrize("launcher", ["gloo", "mpi"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_is_no_failure_ends_well_and_is_named(
+    kind: str, launcher: str, rank: int, tmp_path: Path
+) -> None:
+    phase = "phase=forward_backward" if kind == "slow" else "phase=train_step"
+    ended = launch(launcher, distbench(*FLAGS), tmp_path, 3, **fault(f"{kind}:rank={rank},{phase}"))
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(HARMLESS[kind].format(rank=rank), ended.stdout), ended.stdout
+    assert "DISTBENCH_FAULT was on while timing" in ended.stdout
+
+
+def where(kind: str) -> str:
+    """NaN must be there when the training is checked; everything else strikes among other blocks."""
+    return "phase=train_step,step=4" if kind == "nan" else f"phase={PHASE},step=8"
+
+
+def fault(text: str) -> dict[str, str]:
+    return {"DISTBENCH_TESTING": "1", "DISTBENCH_FAULT": text}
