@@ -59,6 +59,14 @@ SMALL = {
     "blocks": 6,
 }
 Files = dict[str, bytes]
+# What stands for something that is no file, until it is written.
+FIFO, DIRECTORY = b"<fifo>", b"<directory>"
+LINKS = {
+    b"<device>": "/dev/zero",
+    b"<dangling>": "nowhere",
+    b"<memory>": "/proc/self/mem",
+    b"<neighbour>": "rank-00001.jsonl",
+}
 STRANGE: tuple[Any, ...] = (
     None, True, False, 0, -1, 2**31, 2**63, 10**18, 10**400, 1e308, 0.5, "", "x", "\ud800", "\x1b[2J",
     "=cmd()", "x" * 5000, [], [[]], {}, {"a": {}}, [1, "a"], [10**20], "NaN", "../..", "1e999999999",
@@ -227,12 +235,12 @@ def _write(directory: Path, files: Files) -> None:
     (directory / "raw").mkdir(parents=True)
     for name, content in files.items():
         path = directory / name
-        if content == b"<fifo>":
+        if content == FIFO:
             os.mkfifo(path)
-        elif content == b"<directory>":
+        elif content == DIRECTORY:
             path.mkdir()
-        elif content.startswith(b"<link>"):
-            path.symlink_to(content.removeprefix(b"<link>").decode())
+        elif content in LINKS:
+            path.symlink_to(LINKS[content])
         else:
             path.write_bytes(content)
 
@@ -318,8 +326,7 @@ def _change_file(source: random.Random, files: Files, other: Files) -> None:
     if how == 0:
         del files[name]
     elif how == 1:
-        files[name] = source.choice((b"<fifo>", b"<directory>", b"<link>/dev/zero", b"<link>nowhere",
-            b"<link>/proc/self/mem", b"<link>rank-00001.jsonl"))  # fmt: skip
+        files[name] = source.choice((FIFO, DIRECTORY, *LINKS))
     elif how == 2:
         files[name] = source.choice(list(files.values()))
     elif how == 3 and name in other:

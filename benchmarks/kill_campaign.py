@@ -8,7 +8,8 @@ number of blocks, and what was on disk just before is what they told.
 
 Afterwards no process is left; every block that was told is there and is the one that was written; at
 most one line of a rank is torn, and it is the last; status.json is whole; and `distbench report` (after
-each real run and every fifth writer) makes a report, marked INCOMPLETE where a rank has no end line.
+each real run and every fifth writer) makes a report, marked INCOMPLETE where a rank has no end line; it
+refuses with exit code 10 only where no timed block was finished by all ranks.
 
     python benchmarks/kill_campaign.py [--writers 40] [--real 10] [--seed 0]
 """
@@ -34,7 +35,7 @@ from typing import Any
 
 from distbench.config import Config, from_dict
 from distbench.durable_files import json_document, read_object, write_atomically
-from distbench.errors import RankFailedError
+from distbench.errors import RankFailedError, RecordsError
 from distbench.groups import plan_groups
 from distbench.layout import RunLayout
 from distbench.plan import plan_blocks
@@ -71,6 +72,7 @@ class Outcome:
     half_made_files: int = 0
     gone_after_s: float = 0.0
     was_complete: bool = False
+    has_timed_block: bool = False  # that every rank has finished
     report: str = "not asked for"
     faults: list[str] = field(default_factory=list)
 
@@ -362,8 +364,13 @@ def check_directory(layout: RunLayout, size: int, outcome: Outcome) -> None:
         outcome.faults.append(f"the reader found the ranks {[one.rank for one in run.ranks]}")
     outcome.problems = sum(len(records.problems) for records in run.ranks)
     outcome.was_complete = not run.incomplete
+    outcome.has_timed_block = bool(set.intersection(*(_timed(one.blocks) for one in run.ranks)))
     if outcome.was_complete and any(records.end is None for records in run.ranks):
         outcome.faults.append("a run without all end lines is called complete")
+
+
+def _timed(blocks: Sequence[Mapping[str, Any]]) -> set[tuple[str, int]]:
+    return {(one["phase"], one["block"]) for one in blocks if not one["warmup"]}
 
 
 def whole_lines(directory: Path, rank: int, outcome: Outcome) -> Iterator[dict[str, Any]]:
@@ -396,9 +403,14 @@ def check_report(directory: Path, outcome: Outcome) -> None:
     if outcome.problems != outcome.torn_lines:
         outcome.faults.append(f"{outcome.problems} problems told, {outcome.torn_lines} lines torn")
     is_marked = "INCOMPLETE" in text
-    outcome.report = "marked INCOMPLETE" if is_marked else "complete"
-    wanted = 0 if outcome.was_complete else RankFailedError.exit_code
-    if ended.returncode != wanted or not text or is_marked == outcome.was_complete:
+    if not outcome.has_timed_block:
+        wanted, outcome.report = RecordsError.exit_code, "refused, nothing timed yet"
+        is_right = not text
+    else:
+        wanted = 0 if outcome.was_complete else RankFailedError.exit_code
+        outcome.report = "marked INCOMPLETE" if is_marked else "complete"
+        is_right = bool(text) and is_marked != outcome.was_complete
+    if ended.returncode != wanted or not is_right:
         outcome.report = "missing or wrong"
         last = json.dumps(ended.stderr[-300:])
         outcome.faults.append(f"report: exit code {ended.returncode}, marked {is_marked}, {last}")

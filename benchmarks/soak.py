@@ -88,12 +88,8 @@ def main() -> None:
 
 def _long_run(name: str, steps: int, blocks: int, folder: Path) -> dict[str, Any]:
     """One launch of two ranks with all phases, each rank watched from its first timed step on."""
-    settings = {
-        **TINY,
-        "steps": steps // len(PHASES),
-        "blocks": blocks // len(PHASES),
-        "output": folder / "run",
-    }
+    shares = {"steps": steps // len(PHASES), "blocks": blocks // len(PHASES)}
+    settings = {**TINY, **shares, "output": folder / "run"}
     flags = [
         part for key, value in settings.items() for part in (f"--{key.replace('_', '-')}", value)
     ]
@@ -232,7 +228,7 @@ def _sample(pid: int, done: int) -> Sample | None:
     except OSError:
         return None
     values = dict(line.split(":", 1) for line in status.splitlines())
-    if "VmRSS" not in values:
+    if "VmRSS" not in values:  # it has ended, and nobody has asked how yet
         return None
     rss_bytes = int(values["VmRSS"].split()[0]) * 1024
     return Sample(time.perf_counter_ns(), rss_bytes, handles, int(values["Threads"]), done)
@@ -270,6 +266,7 @@ def _trend(samples: list[Sample], per: int) -> dict[str, Any]:
         "growth_bytes": growth,
         "is_flat": bool(growth[2] < most and rise < most),
         "handles_are_equal": ends["handles"][0] == ends["handles"][1],
+        "series_of": Sample._fields,
         "series": [list(one) for one in samples[:: max(len(samples) // 100, 1)]],
     }
 
@@ -325,11 +322,11 @@ def _study_lines(part: Mapping[str, Any]) -> list[str]:
 def _in_words(trend: Mapping[str, Any], unit: str) -> str:
     ends = trend["first_and_last_quarter"]
     first, last = (f"{value / MIB:.1f}" for value in ends["rss_bytes"])
-    rate, low, high = (f"{value / MIB:+.3f}" for value in trend["bytes_per_unit"])
+    rate, low, high = (f"{value / 1024:+.2f}" for value in trend["bytes_per_unit"])
     whole = trend["growth_bytes"][0] / MIB
     return (
-        f"memory {first} MiB in the first quarter, {last} MiB in the last; {rate} MiB per {unit} "
-        f"({low} to {high}), {whole:+.2f} MiB in all: {'flat' if trend['is_flat'] else 'NOT FLAT'}; "
+        f"memory {first} MiB in the first quarter, {last} MiB in the last; {rate} KiB per {unit} "
+        f"({low} to {high}), {whole:+.3f} MiB in all: {'flat' if trend['is_flat'] else 'NOT FLAT'}; "
         f"file handles {_pair(ends['handles'])}, threads {_pair(ends['threads'])} "
         f"({trend['samples']} samples)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shlex
 import subprocess
@@ -33,12 +34,13 @@ exit codes:
   2   a flag, variable or file holds a wrong value
   3   the ranks hold different configurations or versions
   4   a rank failed; what was measured until then is kept
+  5   the run, or a part of it, did not end within its time limit
   6   a phase does not do its work, so that no speed is shown
   8   this machine lacks a package, a build option or a device
   9   the run directory exists already or cannot be written
   10  there are no readable records to report on
   11  compare: B is slower than A by more than --fail-above
-  128 + n  a study was ended by signal n, such as 143 by SIGTERM; --resume goes on
+  128 + n  ended by signal n, such as 143 by SIGTERM; a study goes on with --resume
 horovodrun over Gloo turns each of these into 1; the message and status.json hold the code.
 """
 
@@ -76,6 +78,7 @@ def _parser() -> command_flags.Parser:
         (command_flags.add_collect, _collect),
         (command_flags.add_report, _report),
         (command_flags.add_compare, _compare),
+        (command_flags.add_doctor, _doctor),
     ):
         add(commands).set_defaults(action=action)
     return parser
@@ -216,6 +219,14 @@ def _compare(parsed: argparse.Namespace) -> int:
         despite_differences=parsed.despite_differences,
     )
     run_compare(options, print)
+    return 0
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from distbench.doctor.doctor_command import Options, run_doctor
+
+    options = Options(ranks=parsed.ranks, output=parsed.output, json_file=parsed.json)
+    run_doctor(options, os.environ, functools.partial(print, flush=True))
     return 0
 
 

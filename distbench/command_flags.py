@@ -147,3 +147,24 @@ def add_compare(commands: Commands) -> Parser:
         help="show the numbers also where A and B are not comparable",
     )
     return command
+
+
+def add_doctor(commands: Commands) -> Parser:
+    """How many ranks to try, and where results are to go."""
+    text = "find what is wrong with this machine, before a long job does"
+    command = commands.add_parser(
+        "doctor",
+        help=text,
+        description=f"{text}: what is installed and built, MPI, GPUs, network, disk, clock, cores, "
+        "and a small job that is really started, over each controller that Horovod has. Run it on a "
+        "node of the job, without a launcher. It deletes nothing and ends only what it started.",
+        epilog="Exit code 8 where there is a problem, 0 where there is none; notes do not count.",
+    )
+    command.add_argument(
+        "-np", dest="ranks", metavar="N", help="ranks to start on this machine, by default 2"
+    )
+    command.add_argument(
+        "--output", metavar="DIR", default="", help="where results are to go, by default results/"
+    )
+    command.add_argument("--json", metavar="FILE", default="", help="write the same as JSON")
+    return command

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from distbench.doctor.allreduce_verdicts import judge, speeds, stages, telling_line
+from distbench.doctor.probe_rank import LOADING
 from distbench.doctor.started_ranks import Started
 from distbench.doctor.verdicts import NOTE, OK, PROBLEM
 
@@ -19,7 +20,7 @@ def rank(number: int = 0, size: int = 2, **changes: Any) -> dict[str, Any]:
 
 
 def started(*ranks: dict, exit_code: int | None = 0, **changes: Any) -> Started:
-    return Started(exit_code, wall_s=8.0, limit_s=28.0, ranks=ranks, **{"log": "", **changes})
+    return Started(exit_code, wall_s=8.0, ranks=ranks, **{"log": "", **changes})
 
 
 def said(controller: str, found: Started, asked: int = 2) -> list[tuple[str, str]]:
@@ -77,8 +78,16 @@ def test_a_hang_names_the_stage_of_each_rank() -> None:
     hung = [rank(0, 3, stage="hvd.init"), rank(1, 3)]
     ((level, text),) = said("gloo", started(*hung, exit_code=None), asked=3)
     assert level == PROBLEM
-    assert "not finished after 28 s" in text
+    assert "not finished after 8 s" in text
     assert "rank 0 was at: hvd.init, 1 rank(s) never started" in text
+
+
+def test_ranks_that_still_load_are_slow_and_not_unreachable() -> None:
+    slow = [rank(0, stage=LOADING), rank(1, stage="hvd.init")]
+    ((level, text),) = said("gloo", started(*slow, exit_code=None))
+    assert level == PROBLEM
+    assert "try again when nobody else computes here" in text
+    assert "firewall" not in text
 
 
 def test_a_failure_shows_the_line_that_tells_most() -> None:

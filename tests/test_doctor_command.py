@@ -28,7 +28,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "started": [],
     }
 
-    def run(argv: list[str], environ: Mapping[str, str], limit_s: float) -> started_ranks.Started:
+    def run(argv: list[str], environ: Mapping[str, str], ranks: int, limits: Any) -> Any:
         facts["started"].append(argv[0])
         return facts["job"](argv[0])
 
@@ -104,6 +104,17 @@ def test_only_launchers_on_the_path_are_tried(machine: dict) -> None:
     machine["mpirun"] = {"mpirun": "", "says": "", "horovodrun": "/x/h"}
     lines_said(Options())
     assert machine["started"] == ["horovodrun"]
+
+
+def test_without_any_launcher_nothing_is_proven(machine: dict, tmp_path: Path) -> None:
+    machine["mpirun"] = {"mpirun": "", "says": "", "horovodrun": ""}
+    environ = {"PATH": str(tmp_path / "bin")}
+    assert about(lines_said(Options(), environ), "problem: none was started")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/srun").write_text("")
+    (tmp_path / "bin/srun").chmod(0o755)
+    assert about(lines_said(Options(), environ), "note:    none was started")
+    assert machine["started"] == []
 
 
 def test_a_launcher_that_vanished_is_a_problem_and_the_other_is_tried(machine: dict) -> None:

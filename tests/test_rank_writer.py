@@ -183,6 +183,24 @@ def test_a_relative_place_outlives_the_deletion_of_the_working_directory(
     assert (len(found.blocks), found.problems) == (2, [])
 
 
+def test_a_saved_file_is_on_disk_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = started(tmp_path / "run")
+    synced: list[tuple[int, int]] = []
+
+    def sync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        synced.append((found.st_ino, found.st_size))
+        FSYNC(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    saved_after(writer, lambda: shutil.rmtree(tmp_path / "run"))
+    content = writer.path.read_bytes()
+    of_two_blocks = len(b"".join(content.splitlines(keepends=True)[:3]))
+    assert (writer.path.stat().st_ino, of_two_blocks) in synced
+
+
 def test_a_file_that_was_moved_is_written_on_where_it_was(tmp_path: Path) -> None:
     writer = started(tmp_path / "run")
     found = saved_after(writer, lambda: (tmp_path / "run").rename(tmp_path / "moved"))

@@ -9,11 +9,14 @@ from distbench.record_fields import (
     MAX_COUNT,
     pack_times,
     problem_of_block,
+    problem_of_failure,
+    problem_of_header,
+    problem_of_preflight,
     problem_of_size,
     problem_of_wait,
     with_shared_words,
 )
-from tests.fakes import block
+from tests.fakes import block, header
 
 
 def packed(**changes: Any) -> dict[str, Any]:
@@ -68,3 +71,80 @@ def test_equal_words_of_two_records_are_one_object() -> None:
     assert first == {"phase": "forward"}
     assert first["phase"] is second["phase"]
     assert next(iter(first)) is next(iter(second))
+
+
+WHOLE_HEADER = header(0, 1, clock_resolution_ns=1, gpu_uuid="GPU-1")
+DEVICE = WHOLE_HEADER["device"]
+
+
+def test_the_header_that_ranks_write_is_whole() -> None:
+    assert problem_of_header(WHOLE_HEADER) is None
+    assert problem_of_header({**WHOLE_HEADER, "gpu_uuid": None}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"host": None}, "host"),
+        ({"host": "x" * 5000}, "host"),
+        ({"controller": 1}, "controller"),
+        ({"grad_bytes": 0}, "grad_bytes"),
+        ({"grad_bytes": 10**400}, "grad_bytes"),
+        ({"local_size": -1}, "local_size"),
+        ({"device": "GPU"}, "device"),
+        ({"device": {}}, "kind"),
+        ({"device": {**DEVICE, "threads": True}}, "threads"),
+        ({"device": {**DEVICE, "name": ["x"]}}, "name"),
+        ({"clock_resolution_ns": "1"}, "clock_resolution_ns"),
+        ({"gpu_uuid": {}}, "gpu_uuid"),
+        ({"settings_crc32": 7}, "settings_crc32"),
+    ],
+)
+def test_a_header_that_readers_cannot_use_is_named(changes: dict[str, Any], said: str) -> None:
+    assert f"without a valid {said}" in str(problem_of_header({**WHOLE_HEADER, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("peak", "is_whole"),
+    [
+        ({"flops_per_s": 1e12}, True),
+        ({"flops_per_s": 10**12}, True),
+        ({"flops_per_s": 0}, False),
+        ({"flops_per_s": -1.0}, False),
+        ({"flops_per_s": 10**400}, False),
+        ({"flops_per_s": True}, False),
+        ({"flops_per_s": "1"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_a_measured_peak_is_a_rate(peak: Any, is_whole: bool) -> None:
+    assert (problem_of_preflight({"measured_peak": peak}) is None) == is_whole
+    assert problem_of_preflight({}) is None
+
+
+def test_a_failure_has_words() -> None:
+    whole = {"sentence": "it failed", "traceback": "", "is_echo": False}
+    assert problem_of_failure(whole) is None
+    for name in whole:
+        assert name in str(problem_of_failure({**whole, name: 3}))
+
+
+@pytest.mark.parametrize(
+    "telemetry",
+    [
+        3,
+        {"before": []},
+        {"after": {"sm_clock_mhz": "1"}},
+        {"after": {"temperature_c": 10**400}},
+        {"before": {"energy_mj": float("inf")}},
+        {"before": {"throttle_reasons": "all"}},
+        {"before": {"throttle_reasons": [[]]}},
+    ],
+)
+def test_telemetry_that_readers_cannot_use_is_named(telemetry: Any) -> None:
+    record = block("forward", 1, [1.0], telemetry=telemetry)
+    pack_times(record)
+    assert "without a valid telemetry" in str(problem_of_block(record))
+    pack_times(whole := block("forward", 1, [1.0], telemetry={"before": None, "after": {}}))
+    assert problem_of_block(whole) is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -158,6 +159,22 @@ def test_a_directory_that_a_networks_disk_shows_late_is_the_same_one(
     found = on_every_rank(2, body)
     assert [run.is_shared for run in found] == [True, True]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_names_of_a_new_directory_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, set()
+
+    def sync(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    config = small_config(output=str(tmp_path / "results" / "run"))
+    run = on_every_rank(1, lambda world: run_directory.create(world, config, RUN_ID))[0]
+    for directory in (run.layout.directory.parent, run.layout.directory):
+        assert directory.stat().st_ino in synced
 
 
 def test_a_file_that_is_gone_at_the_end_is_told_on_every_rank(tmp_path: Path) -> None:

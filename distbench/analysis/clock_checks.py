@@ -132,10 +132,10 @@ def _rates(run: Run, met: Meetings, _: Array) -> Found:
     worst = int(np.argmax(np.where(found, np.abs(rate), 0)))
     usual = int(np.argmin(np.abs(rate)))
     counted = " and ".join(
-        f"{units.seconds(float(passed_s[row, -1]))} by {_rank(run, met, row)}"
+        f"{units.seconds(float(passed_s[row, -1]))} for {_rank(run, met, row)}"
         for row in (worst, usual)
     )
-    told = f"between the same two moments the run took {counted}"
+    told = f"between the same two moments there passed {counted}"
     wrong = units.percent(abs(rate[worst]))
     if _are_few(found):
         way = "fast" if rate[worst] > 0 else "slow"
@@ -191,8 +191,9 @@ def _jumps(run: Run, met: Meetings, is_odd: Array) -> Found:
     for row in np.flatnonzero((largest_s > LEAST_SHIFT_S) & ~is_odd):
         before_s, after_s = np.split(ahead_s[row], [places[row] + 1])
         shift_s = np.median(after_s) - np.median(before_s)
-        least_s = max(_least_shift_s(min(len(before_s), len(after_s))), largest_s[row] / 2)
-        jumps_s[row] = shift_s if abs(shift_s) > least_s else 0.0
+        stays = 0.5 < shift_s / steps_s[row, places[row]] < 2  # a late start passes, a drift grows
+        if stays and abs(shift_s) > _least_shift_s(min(len(before_s), len(after_s))):
+            jumps_s[row] = shift_s
     found = jumps_s != 0
     if not found.any():
         return found, None

@@ -17,7 +17,7 @@ NAMED_RANKS = 2  # of many that lack the same; the others are counted
 NAMED_PLACES = 2  # of many lines with the same problem
 MOST_REASONS = 8  # of one kind, where each rank has a reason of its own
 MOST_PROBLEMS = 20  # that differ from each other
-MOST_PLANNED = 5_000_000  # blocks of all groups, which are to be held against the records
+MOST_PLANNED = 1_000_000  # blocks of all groups, which are to be held against the records
 LONGEST_SENTENCE = 600  # of what a rank says itself
 BlockKey = tuple[str, str, int, bool]  # phase, group, block, whether warm-up
 
@@ -75,7 +75,7 @@ def reasons_incomplete(
         file = f"({first})" if len(absent) == 1 else f"({first} is the first such)"
         yield f"{ranks_in_words(absent)} left no record {file}"
     yield from _contradictions(present, settings_crc32)
-    planned = _planned_blocks(size, config)
+    planned = _planned_blocks(config)
     if planned > MOST_PLANNED:
         yield (
             f"config.json plans some {planned:.0e} blocks, far more than a run holds, so that what is "
@@ -85,10 +85,11 @@ def reasons_incomplete(
     yield from _in_few_words(_reasons(present, size, config))
 
 
-def _planned_blocks(size: int, config: Config) -> int:
+def _planned_blocks(config: Config) -> int:
     """About how many blocks a run has in all its groups, at most."""
-    groups = len(config.sizes) + MOST_TURNS + 2
-    return (config.blocks + 1) * len(config.phases) * groups + len(config.sizes) * size
+    sizes = len(config.sizes)
+    groups = sizes + MOST_TURNS + 2 if sizes else 1
+    return (config.blocks + 1) * len(config.phases) * groups + sizes**2
 
 
 def _told(name: str, present: Sequence[RankRecords]) -> list[tuple[int, Any]]:

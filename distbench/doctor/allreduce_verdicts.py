@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distbench import units
+from distbench.doctor.probe_rank import LOADING
 from distbench.doctor.started_ranks import Started
 from distbench.doctor.verdicts import Verdict, note, ok, problem
 
@@ -37,8 +38,8 @@ def _of_job(name: str, controller: str, started: Started, asked: int) -> Iterato
         yield from mismatches
     elif started.exit_code is None:
         yield problem(
-            f"{name}: not finished after {started.limit_s:.0f} s and ended; {stages(started, asked)}",
-            f"{_advice(controller)}; where others compute here, try again when they do not",
+            f"{name}: not finished after {started.wall_s:.0f} s and ended; {stages(started, asked)}",
+            _advice_when_slow(controller, started),
         )
     elif started.exit_code != 0 or len(_done(started)) < asked:
         yield problem(
@@ -156,6 +157,12 @@ def _left(started: Started) -> Iterator[Verdict]:
             f"{started.strays} process(es) outlived their launcher and were ended",
             "after a failed job look for such ones: distbench doctor",
         )
+
+
+def _advice_when_slow(controller: str, started: Started) -> str:
+    if any(rank.get("stage") == LOADING for rank in started.ranks):
+        return "this machine is busy or its disk slow: try again when nobody else computes here"
+    return _advice(controller)
 
 
 def _advice(controller: str) -> str:

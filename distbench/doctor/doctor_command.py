@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -146,21 +147,25 @@ def _ranks(
 ) -> list[Verdict]:
     """A job over each controller that is built and has its launcher here."""
     flavour = mpi_flavour.recognised(str(mpirun["says"])).flavour
-    limit_s = started_ranks.time_limit_s(float(training.get("import_s", 0.0)), ranks, cores)
+    limits = started_ranks.time_limits(float(training.get("import_s", 0.0)), ranks, cores)
     said: list[Verdict] = []
     for controller in CONTROLLERS:
         if not packages.built(training, controller) or not mpirun[LAUNCHER_OF[controller]]:
             continue
         argv = started_ranks.probe_argv(controller, ranks, flavour)
         try:
-            started = started_ranks.run(argv, environ, limit_s)
+            started = started_ranks.run(argv, environ, ranks, limits)
         except MissingPartError as error:
             said.append(problem(error.sentence, "see the launcher's own installation"))
             continue
         said += allreduce_verdicts.judge(controller, started, ranks)
-    return said or [
-        note(
-            "none was started: no controller of Horovod is built that has its launcher on PATH",
-            "see to the software first",
-        )
-    ]
+    return said or [_none_started(environ)]
+
+
+def _none_started(environ: Mapping[str, str]) -> Verdict:
+    found = "none was started: what Horovod is built with has no launcher on PATH"
+    others = [name for name in ("srun", "jsrun") if shutil.which(name, path=environ.get("PATH"))]
+    if others:
+        fix = "try a small job first: distbench run --preset quick"
+        return note(f"{found} but {others[0]}, which the doctor does not start", fix)
+    return problem(found, "see to the software above, and enter the environment that has it")

@@ -20,6 +20,7 @@ from distbench.launched import launched_as
 SIZES_BYTES = (4, 1 << 20, 64 << 20)
 REPEATS = 5
 PATTERN_LENGTH = 251  # a prime, so that no chunk of a ring begins as its neighbour does
+LOADING = "loading TensorFlow and Horovod"
 _FLOAT_BYTES = 4
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     told = Told(Path(sys.argv[1]))
     launched = launched_as(os.environ)
-    told.add("importing TensorFlow and Horovod", rank=launched.rank)
+    told.add(LOADING, rank=launched.rank)
     import tensorflow as tf
 
     from distbench.worker.world import import_horovod

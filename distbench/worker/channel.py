@@ -132,10 +132,9 @@ class Hub:
         self._strangers.remove(line)
         self.lines[rank] = line
         self._selector.modify(
-            line.connection, selectors.EVENT_READ, lambda: self._listen(rank, line)
+            line.connection, selectors.EVENT_READ, lambda: self._listen(rank, line, None)
         )
-        for message in messages[1:]:
-            self._heard(rank, message)
+        self._listen(rank, line, messages[1:])
 
     def _rank_of(self, message: Message) -> int:
         rank, word = message.get("rank"), message.get("word")
@@ -145,9 +144,10 @@ class Hub:
             raise ValueError("not the word")
         return rank
 
-    def _listen(self, rank: int, line: Line) -> None:
+    def _listen(self, rank: int, line: Line, messages: Sequence[Message] | None) -> None:
+        """Hands on what came, which is `messages` where it has been read already."""
         try:
-            for message in line.receive():
+            for message in line.receive() if messages is None else messages:
                 self._heard(rank, message)
         except (OSError, ValueError, TypeError):
             del self.lines[rank]

@@ -42,7 +42,7 @@ class Judge:
             return None
         failure = self.peers.failure(LOSS_GRACE_S)
         if failure is not None:
-            return failure, told_s is not None
+            return failure, told_s is not None and not failure.is_signal
         late_s = RANK_0_FIRST_S if self.has_hub else 0.0
         cause = self._start(late_s) if self._is_starting() else self._timing(late_s)
         return None if cause is None else (cause, False)

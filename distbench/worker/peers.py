@@ -76,23 +76,21 @@ class Peers:
                 self._news.notify_all()
 
     def failure(self, loss_grace_s: float = 0.0) -> Cause | None:
-        """The first failure of another rank: one that it told, else a loss of `loss_grace_s` ago."""
-        told = [peer for peer in self._by_rank.values() if peer.failed is not None]
-        if told:
-            return min(told, key=lambda peer: peer.failed_s).failed
+        """The first failure of another rank: one that it told, or a loss of `loss_grace_s` ago.
+
+        Launchers send signals to all ranks when one was lost or failed: those come last.
+        """
         if self.order is not None:
             return self.order
         now_s = self._clock_s()
-        lost = [
-            (peer.lost_s, rank)
-            for rank, peer in self._by_rank.items()
-            if peer.lost_s is not None and now_s - peer.lost_s >= loss_grace_s
-        ]
-        if not lost:
-            return None
-        rank = min(lost)[1]
-        standing = self._by_rank[rank].standing
-        return cause_of_loss(rank, standing.stage if standing else "")
+        found: list[tuple[bool, float, int, Cause]] = []
+        for rank, peer in self._by_rank.items():
+            if peer.failed is not None:
+                found.append((peer.failed.is_signal, peer.failed_s, rank, peer.failed))
+            elif peer.lost_s is not None and now_s - peer.lost_s >= loss_grace_s:
+                stage = peer.standing.stage if peer.standing else ""
+                found.append((False, peer.lost_s, rank, cause_of_loss(rank, stage)))
+        return min(found)[3] if found else None
 
     def failed_since_s(self) -> float | None:
         """How long ago the first failure was told; None where none was."""

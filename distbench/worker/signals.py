@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from distbench.worker.stall import Cause
+from distbench.worker.stall import SIGNALLED, Cause
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -46,7 +46,10 @@ class Signals:
 
     def remove(self) -> None:
         """Puts back what was there before; to be called on the main thread."""
-        signal.set_wakeup_fd(self._fd_before)
+        try:
+            signal.set_wakeup_fd(self._fd_before)
+        except (OSError, ValueError):  # what was there before has been closed
+            signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self.reader.close()
@@ -58,7 +61,7 @@ def cause_of_signal(number: int, rank: int, stage: str) -> Cause:
     name = signal.Signals(number).name
     return Cause(
         f"rank {rank} received {name} in {stage}; what was measured until then is kept",
-        128 + number,
+        SIGNALLED + number,
         (rank,),
         name,
     )

@@ -9,6 +9,7 @@ from distbench import units
 from distbench.errors import RankFailedError, TimeLimitError
 from distbench.worker.pulse import Standing
 
+SIGNALLED = 128  # and the signal's number: the exit code of what a signal ended
 MOST_NAMED = 8  # ranks in one sentence
 
 
@@ -18,7 +19,12 @@ class Cause(NamedTuple):
     sentence: str
     exit_code: int
     ranks: tuple[int, ...] = ()
-    error: str = TimeLimitError.__name__  # the kind, by the name of its class
+    error: str = TimeLimitError.__name__  # the kind, by the name of its class; or a signal's name
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether somebody told the rank to end; it has then told nobody but rank 0."""
+        return self.exit_code > SIGNALLED
 
 
 class Heard(NamedTuple):

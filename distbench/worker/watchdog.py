@@ -183,4 +183,5 @@ class Watchdog:
         known = self.peers.failure()
         if known is not None:
             return known, self.rank != 0
-        return cause_of_signal(signal, self.rank, self.pulse.stage), False
+        cause = cause_of_signal(signal, self.rank, self.pulse.stage)
+        return cause, self.judge.has_hub  # rank 0 tells it, once for all ranks
