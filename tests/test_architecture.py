@@ -17,6 +17,7 @@ REPORTING = {"pandas", "pyarrow", "matplotlib", "scipy"}
 STANDARD_LIBRARY_ONLY = [
     "config",
     "errors",
+    "disk_space",
     "durable_files",
     "groups",
     "job_scripts",
@@ -31,6 +32,7 @@ STANDARD_LIBRARY_ONLY = [
     "record_fields",
     "rank_writer",
     "records",
+    "regular_files",
     "resolving",
     "units",
     "vgg",

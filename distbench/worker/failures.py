@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any
 
 from distbench.errors import ERROR_KINDS, DistbenchError, RankFailedError, first_line
 from distbench.worker.last_words import leave_verdict
@@ -92,5 +91,6 @@ def _leave_status(
 ) -> None:
     if error.on_every_rank and session.world.rank != 0:
         return
-    own: Any = Cause(error.sentence, error.exit_code, (session.world.rank,), type(error).__name__)
+    ranks = () if error.on_every_rank else (session.world.rank,)
+    own = Cause(error.sentence, error.exit_code, ranks, type(error).__name__)
     leave_verdict(session.run, others or own)
