@@ -48,7 +48,6 @@ RANK_VARIABLES = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK")
 LOOK_EVERY_S = 1.0
 LIMIT_S = 3600.0
 WARM_UP_SHARE = 0.2
-LEAST_SAMPLES = 8
 BINS = 20  # neighbouring samples are alike, so that the line goes through means of many
 MIB = 2**20
 MOST_GROWTH_BYTES = 5 * MIB
@@ -238,7 +237,7 @@ def _trend(samples: list[Sample], per: int) -> dict[str, Any]:
     """The line through the memory after warm-up, by `per` units of work, and what it was at both ends."""
     total = samples[-1].done
     kept = [one for one in samples if one.done >= WARM_UP_SHARE * total]
-    if len(kept) < LEAST_SAMPLES:
+    if len(kept) < 8:
         raise SystemExit(f"{len(kept)} samples tell no trend; give more work")
     done = np.array([one.done for one in kept], dtype=float)
     rss = np.array([one.rss_bytes for one in kept], dtype=float)

@@ -112,9 +112,9 @@ def test_another_rank_judges_rank_0_only_and_later() -> None:
     job.warm()
     job.now_s = 50.0
     job.beat(0, 0)
-    job.now_s = 114.0
-    assert job.judge.verdict() is None  # 64 s without a word: rank 0 would judge by itself first
-    said = job.verdict_after(115.5)
+    job.now_s = 112.0
+    assert job.judge.verdict() is None  # 62 s without a word: rank 0 would judge by itself first
+    said = job.verdict_after(113.0)
     assert said is not None
     assert "rank 0 is frozen" in said
 

@@ -63,7 +63,8 @@ def _because_of(cause: Cause, session: Session) -> DistbenchError:
     """Another rank's failure as this rank's error; rank 0 tells what nobody else could tell."""
     kind = ERROR_KINDS.get(cause.error, RankFailedError)
     raised = kind(f"{cause.sentence}; what was measured is in {session.run.layout.directory}")
-    raised.is_echo = session.run.failed_already() or session.world.rank != 0
+    rank_0_tells = session.world.rank != 0 and cause.ranks != (0,)
+    raised.is_echo = rank_0_tells or session.run.failed_already()
     return raised
 
 

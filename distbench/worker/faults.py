@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from distbench import parsing
@@ -28,6 +29,7 @@ AT_ONCE = ("raise", "exit0", "sigkill", "sigstop", "sleep", "oom", "no-space", "
 LASTING = ("slow", "wrong-gradient", "wrong-version", "skewed-clock")
 SLEEP_S = 3600.0
 SLOW_S = 0.2
+MEMORY_ROOM_BYTES = 1 << 30
 CLOCK_RATE, CLOCK_OFFSET_NS = 1.05, 3_600_000_000_000
 _WANTED = (
     f"it must be one of {', '.join((*AT_ONCE, *LASTING))}, with rank=, phase=, step= and seconds= "
@@ -141,7 +143,8 @@ class Saboteur:
         return _WrongHorovod(hvd) if self._is("wrong-gradient") else hvd
 
     def _strike(self, fault: Fault) -> None:
-        print(f"distbench: {FAULT}: {fault}", file=sys.stderr, flush=True)
+        when = f"{FAULT} at {time.monotonic():.1f} s: {fault}"
+        print(f"distbench: {when}", file=sys.stderr, flush=True)
         _STRIKES[fault.kind](self, fault)
 
     def _fill_disk(self) -> None:
@@ -172,11 +175,19 @@ def _raise(saboteur: Saboteur, fault: Fault) -> None:
 
 
 def _run_out_of_memory(saboteur: Saboteur, fault: Fault) -> None:
+    """Under a limit, since a machine may promise memory that it does not have."""
+    import resource
+
     import tensorflow as tf
 
-    hoard = []
-    while True:  # an allocation that no machine can serve, as a batch that is too large makes
-        hoard.append(tf.zeros([1 << 46], tf.float32) + 1.0)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    room = pages * resource.getpagesize() + MEMORY_ROOM_BYTES
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (room, before[1]))
+    try:
+        tf.zeros([2 * MEMORY_ROOM_BYTES], tf.int8) + 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 _STRIKES: Mapping[str, Callable[[Saboteur, Fault], None]] = {

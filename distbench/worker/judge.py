@@ -16,7 +16,7 @@ from distbench.worker.time_limits import TimeLimits
 
 LOSS_GRACE_S = 1.0  # in which a rank that fails can still say why, and the launcher end this one
 TOLD_GRACE_S = 5.0  # in which the launcher ends this rank after another one failed
-RANK_0_FIRST_S = 5.0  # in which rank 0 judges
+RANK_0_FIRST_S = 2.0  # in which rank 0 judges
 LEAST_SILENCE_S = 3.0  # several beats
 
 
@@ -43,7 +43,7 @@ class Judge:
         failure = self.peers.failure(LOSS_GRACE_S)
         if failure is not None:
             return failure, told_s is not None and not failure.is_signal
-        late_s = RANK_0_FIRST_S if self.has_hub else 0.0
+        late_s = RANK_0_FIRST_S + self.beat_s if self.has_hub else 0.0
         cause = self._start(late_s) if self._is_starting() else self._timing(late_s)
         return None if cause is None else (cause, False)
 

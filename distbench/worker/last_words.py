@@ -29,15 +29,20 @@ class Farewell:
 
     def __call__(self, cause: Cause, is_echo: bool) -> None:
         """Whatever fails in one part must not keep the others from being left."""
+        is_echo = is_echo or self._is_told_already()
         parts: list[Callable[[Cause, bool], None]] = [self._leave_verdict, self._leave_record]
         if cause.error == TimeLimitError.__name__:
             parts.append(self._leave_stacks)
-        for leave in (self._say, *parts):
+        for leave in (*parts[:1], self._say, *parts[1:]):
             try:
                 leave(cause, is_echo)
             except (DistbenchError, OSError, ValueError) as problem:
                 self._print(f"the end of rank {self._rank} could not be recorded: {problem}")
         self._reports.withdraw()
+
+    def _is_told_already(self) -> bool:
+        """Where rank 0 is gone, each of the others judges; the first one tells."""
+        return self._rank != 0 and self.run is not None and self.run.failed_already()
 
     def _say(self, cause: Cause, is_echo: bool) -> None:
         reported = [] if self.run is not None else self._reports.reported()

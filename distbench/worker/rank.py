@@ -21,6 +21,7 @@ from distbench.groups import (
     registered_sets,
 )
 from distbench.launched import LaunchedAs, launched_as
+from distbench.plan import plan_blocks
 from distbench.rank_writer import RankWriter
 from distbench.resolving import resolve, study_sizes
 from distbench.worker import host, preflight
@@ -159,6 +160,8 @@ def _begin(
     groups = world.together(lambda: _groups(world, config, [host for host, _ in holders]))
     run_id = str(world.allgather_json(_new_run_id(config, world))[0])
     run = create(world, config, run_id)
+    plan = plan_blocks(config, groups)
+    world.together(lambda: check_disk(world, run, plan, bool(telemetry.uuid)))
     writer = world.together(lambda: RankWriter(run.layout.raw, run_id, world.rank))
     saboteur.may_write_to(writer.fileno())
     session = Session(
@@ -176,7 +179,6 @@ def _begin(
         saboteur=saboteur,
         clock_ns=saboteur.clock(CLOCK),
     )
-    world.together(lambda: check_disk(world, run, session.plan, bool(telemetry.uuid)))
     if world.rank == 0:
         session.progress = Progress(sys.stderr, CLOCK, session.plan)
     world.together(lambda: write_header(session, machine))
