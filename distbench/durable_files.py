@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from distbench.errors import OutputError
+from distbench.regular_files import read_at_most
+
+MOST_DOCUMENT_BYTES = 256 * 1024 * 1024  # a larger one is none of ours
 
 _ADVICE = {
     errno.ENOSPC: "free space there",
@@ -81,7 +84,7 @@ def json_document(value: Any) -> bytes:
 def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where the file is not there or holds none."""
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(read_at_most(path, MOST_DOCUMENT_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

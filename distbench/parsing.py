@@ -74,6 +74,8 @@ def width_multiplier(raw: Any) -> float:
     """A factor that keeps all widths whole."""
     wanted = "a positive number that turns 64 channels into a whole number of them, such as 0.25"
     try:
+        if "e" in str(raw).lower():  # 1e999999999 as a fraction would never end
+            raise ValueError
         factor = Fraction(str(raw))
     except (ValueError, ZeroDivisionError):
         raise ValueError(wanted) from None

@@ -313,7 +313,6 @@ def test_tables_for_spreadsheets_hold_no_formula(shown: tuple[RunLayout, str]) -
         assert is_number or not cell.startswith(("=", "+", "-", "@", "\t", "\r")), name
 
 
-@pytest.mark.xfail(strict=True, reason="report/text.py: _csv_cell does not make text printable")
 def test_tables_hold_no_control_character(shown: tuple[RunLayout, str]) -> None:
     assert [name for name, cell in csv_cells(shown[0]) if drives_a_terminal(cell)] == []
 

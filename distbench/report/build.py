@@ -162,6 +162,10 @@ def _write_parquet(frame: pd.DataFrame, path: Path, progress: Progress) -> None:
 
 
 def _make_derived(run: Run) -> None:
+    if run.layout.derived.is_symlink():
+        raise OutputError(
+            f"{run.layout.derived} is a link, and a report is not written elsewhere; remove the link"
+        )
     try:
         run.layout.derived.mkdir(exist_ok=True)
     except OSError as error:

@@ -13,6 +13,7 @@ import platform
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,13 @@ from distbench.errors import MissingPartError, OutputError, RankFailedError, Usa
 from distbench.groups import Group, plan_groups, registered_sets
 from distbench.layout import RunLayout
 from distbench.plan import PlannedBlock, plan_blocks
-from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, encode, raw_file_name
+from distbench.records import (
+    SCHEMA_NAME,
+    SCHEMA_VERSION,
+    encode,
+    raw_file_name,
+    settings_checksum,
+)
 from distbench.simulation.cluster import Cluster, DeadRank
 from distbench.simulation.cluster_model import CYCLE_NS, FUSION_BYTES, allreduce_cost, step_model
 from distbench.simulation.cluster_steps import SimulatedBlock, block_at, run_plan
@@ -53,6 +60,11 @@ class Simulation:
     survived: int
     run_id: str
     layout: RunLayout
+
+    @cached_property
+    def settings_crc32(self) -> str:
+        """What every header says of the configuration."""
+        return settings_checksum(self.config.as_dict())
 
 
 def simulate(cluster: Cluster, config: Config) -> tuple[RunLayout, dict[str, Any]]:
@@ -218,6 +230,7 @@ def _header(simulation: Simulation, rank: int) -> dict[str, Any]:
         "transport": "simulated",
         "clock": "simulated",
         "clock_resolution_ns": 1,
+        "settings_crc32": simulation.settings_crc32,
         "grad_bytes": network.grad_bytes,
         "tensor_count": network.tensor_count,
     }

@@ -20,9 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distbench.durable_files import json_document, write_atomically
+from distbench.durable_files import (
+    MOST_DOCUMENT_BYTES,
+    json_document,
+    read_object,
+    write_atomically,
+)
 from distbench.errors import DistbenchError, OutputError, RecordsError, UsageError
 from distbench.layout import AttemptLayout, StudyLayout
+from distbench.regular_files import read_at_most
 from distbench.study import study_fields
 from distbench.study.run_evidence import problems_of_run
 from distbench.study.study import Cell, Study, cell_from_dict, cells_of
@@ -115,12 +121,12 @@ def verdict_of(layout: AttemptLayout, cell: Cell, is_emitted: bool) -> Verdict:
 
 def _noted_verdict(layout: AttemptLayout) -> Verdict | None:
     try:
-        noted = json.loads(layout.verdict.read_text())
+        noted = read_object(layout.verdict)
         wall_s = noted["wall_s"]
         return Verdict(
             str(noted["state"]), str(noted["cause"]), None if wall_s is None else float(wall_s)
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
@@ -214,7 +220,7 @@ def load(directory: Path) -> StudyRecord:
     """Reads study.json. Raises RecordsError where the directory holds no study."""
     layout = StudyLayout(directory)
     try:
-        document = json.loads(layout.study.read_text())
+        document = json.loads(read_at_most(layout.study, MOST_DOCUMENT_BYTES))
         if document["schema"] != SCHEMA_NAME or document["schema_version"] != SCHEMA_VERSION:
             raise ValueError(
                 f"its schema is {document['schema']!r} version {document['schema_version']!r}"
@@ -231,7 +237,15 @@ def load(directory: Path) -> StudyRecord:
         raise RecordsError(
             f"{layout.study} cannot be read ({error.strerror}); name the directory of a study"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        UsageError,
+    ) as error:
         reason = error.sentence if isinstance(error, DistbenchError) else error
         raise RecordsError(
             f"{layout.study} is not the study.json of this distbench ({reason}); "

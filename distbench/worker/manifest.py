@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from distbench.durable_files import json_document, write_atomically
-from distbench.records import SCHEMA_NAME, SCHEMA_VERSION
+from distbench.records import SCHEMA_NAME, SCHEMA_VERSION, settings_checksum
 from distbench.worker import host
 from distbench.worker.measure import clock_resolution_ns
 from distbench.worker.session import Session
@@ -32,6 +32,7 @@ def write_header(session: Session, machine: Mapping[str, Any]) -> None:
         transport=world.transport,
         clock="time.perf_counter_ns",
         clock_resolution_ns=clock_resolution_ns(session.clock_ns),
+        settings_crc32=settings_checksum(session.config.as_dict()),
         grad_bytes=network.grad_bytes,
         tensor_count=network.tensor_count,
     )
