@@ -95,8 +95,12 @@ def decoded_object(text: str) -> dict[str, Any]:
 
 
 def settings_checksum(settings: Mapping[str, Any]) -> str:
-    """The CRC32 of a configuration as JSON: in a header it tells which config.json is the run's."""
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    """The CRC32 of a configuration as JSON: in a header it tells which config.json is the run's.
+
+    Where the run was written is not part of it: that is not what was measured.
+    """
+    measured = {name: value for name, value in settings.items() if name != "output"}
+    text = json.dumps(measured, sort_keys=True, separators=(",", ":"))
     return f"{zlib.crc32(text.encode()):08x}"
 
 

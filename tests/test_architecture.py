@@ -154,7 +154,9 @@ def test_every_module_has_its_test(name: str) -> None:
     assert (Path(__file__).parent / f"test_{name.rpartition('.')[2]}.py").exists()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["doctor", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["doctor", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom distbench.cli import main\n"

@@ -40,7 +40,7 @@ FAULTS = {
     "sigkill": Expected(4, r"rank {rank} was lost \(last heard of in "),
     "sigstop": Expected(5, r"no rank moved for 10 s: rank {rank} is frozen"),
     "sleep": Expected(5, r"the others wait for rank {rank}, which stands at faults\.py"),
-    "oom": Expected(4, r"rank {rank} failed with ResourceExhaustedError"),
+    "oom": Expected(4, r"rank {rank} failed with MemoryError"),
     "no-space": Expected(9, raw_file_name(0)[:-7] + r"{rank}\.jsonl cannot be written \(No space"),
     "nan": Expected(6, r"", names_rank=False),
     "wrong-gradient": Expected(6, r"allreduce", names_rank=False, times=False),
@@ -69,10 +69,11 @@ def test_a_fault_ends_in_time_with_its_first_cause_named(
     expected = FAULTS[kind]
     plan = fault(f"{kind}:rank={rank},{where(kind)}")
     ended = launch(launcher, distbench(*FLAGS), tmp_path, 3, **plan)
-    text = ended.stdout + ended.stderr
+    ended_s, text = time.monotonic(), ended.stdout + ended.stderr
     if kind not in NOT_STRUCK:
-        (struck_s,) = re.findall(r"DISTBENCH_FAULT at ([\d.]+) s: ", text)
-        assert time.monotonic() - float(struck_s) < BOUND_S, text
+        struck_s = re.findall(r"DISTBENCH_FAULT at ([\d.]+) s: ", text)
+        assert len(struck_s) == 1 or kind == "exit0"  # horovodrun may lose what was printed last
+        assert all(ended_s - float(begun_s) < BOUND_S for begun_s in struck_s), text
     assert ended.returncode == (1 if launcher == "gloo" else expected.exit_code), text
     assert processes_left(str(tmp_path)) == []
     cause = re.compile(expected.cause.format(rank=rank))

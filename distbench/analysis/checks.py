@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from distbench.analysis.check import Check, gravest_first
+from distbench.analysis.clock_checks import clock_checks
 from distbench.analysis.collect import Run
 from distbench.analysis.completeness import ranks_in_words
 from distbench.analysis.limit_checks import limit_checks
@@ -41,6 +42,7 @@ def check_run(
         *limit_checks(run, limits),
         *sampling_checks(run, jobs, summary),
         *machine_checks(run),
+        *clock_checks(run),
         *_waits(run),
         *_superlinear(scaling, devices),
         *_curve(run, scaling),

@@ -9,6 +9,7 @@ warm-up steps too, from 0. A run with a fault carries it in its manifest and is 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -176,16 +177,12 @@ def _raise(saboteur: Saboteur, fault: Fault) -> None:
 
 def _run_out_of_memory(saboteur: Saboteur, fault: Fault) -> None:
     """Under a limit, since a machine may promise memory that it does not have."""
-    import resource
-
-    import tensorflow as tf
-
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     room = pages * resource.getpagesize() + MEMORY_ROOM_BYTES
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (room, before[1]))
     try:
-        tf.zeros([2 * MEMORY_ROOM_BYTES], tf.int8) + 1
+        bytearray(2 * MEMORY_ROOM_BYTES)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
