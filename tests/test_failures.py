@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from distbench.durable_files import read_object
 from distbench.errors import DistbenchError, OutputError, RankFailedError, TimeLimitError
 from distbench.records import read_rank_file
+from distbench.worker import failures
 from distbench.worker.failures import end_of_rank
+from distbench.worker.last_words import leave_verdict
 from distbench.worker.session import Session
 from distbench.worker.stall import Cause, cause_of_loss
 from tests.fakes import RUN_ID
@@ -54,10 +57,22 @@ def test_what_horovod_says_gives_way_to_the_rank_that_was_lost(tmp_path: Path) -
     assert watch.told == []
 
 
+def test_a_failure_is_told_by_the_rank_that_failed_even_where_its_verdict_comes_late(
+    tmp_path: Path,
+) -> None:
+    cause = Cause("rank 2 failed with ValueError: by two", 4, (2,), RankFailedError.__name__)
+    session, _ = watched(tmp_path, cause)
+    verdict = threading.Timer(0.2, leave_verdict, [session.run, cause])
+    verdict.start()
+    assert end_of_rank(session, ECHO).is_echo
+    verdict.join()
+
+
 @pytest.mark.parametrize(("code", "kind"), [(5, TimeLimitError), (9, OutputError)])
 def test_the_others_kind_of_error_is_kept(
-    tmp_path: Path, code: int, kind: type[DistbenchError]
+    tmp_path: Path, code: int, kind: type[DistbenchError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(failures, "TELLING_PATIENCE_S", 0.0)
     session, _ = watched(tmp_path, Cause("told", code, (1,), kind.__name__))
     assert isinstance(end_of_rank(session, ECHO), kind)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 
 from distbench.errors import ERROR_KINDS, DistbenchError, RankFailedError, first_line
 from distbench.worker.last_words import leave_verdict
-from distbench.worker.run_directory import gather_records
+from distbench.worker.run_directory import RunDirectory, gather_records
 from distbench.worker.session import Session
 from distbench.worker.stall import Cause
+
+TELLING_PATIENCE_S = 2.0  # for the verdict of a rank that has told the others of its failure
 
 
 def failed(rank: int, error: Exception, where: str = "") -> RankFailedError:
@@ -64,8 +67,19 @@ def _because_of(cause: Cause, session: Session) -> DistbenchError:
     kind = ERROR_KINDS.get(cause.error, RankFailedError)
     raised = kind(f"{cause.sentence}; what was measured is in {session.run.layout.directory}")
     rank_0_tells = session.world.rank != 0 and cause.ranks != (0,)
-    raised.is_echo = rank_0_tells or session.run.failed_already()
+    raised.is_echo = rank_0_tells or _is_told_already(cause, session.run)
     return raised
+
+
+def _is_told_already(cause: Cause, run: RunDirectory) -> bool:
+    """Whether a rank has told the cause; the one that failed tells the others before it tells the disk."""
+    tells_itself = not (cause.is_loss or cause.is_signal)
+    patience_ends_s = time.monotonic() + (TELLING_PATIENCE_S if tells_itself else 0.0)
+    while not run.failed_already():
+        if time.monotonic() >= patience_ends_s:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _leave_record(

@@ -11,6 +11,7 @@ from distbench.worker.pulse import Standing
 
 SIGNALLED = 128  # and the signal's number: the exit code of what a signal ended
 MOST_NAMED = 8  # ranks in one sentence
+LOST = "RankLost"  # the kind of error of a rank that could not name one
 
 
 class Cause(NamedTuple):
@@ -25,6 +26,11 @@ class Cause(NamedTuple):
     def is_signal(self) -> bool:
         """Whether somebody told the rank to end; it has then told nobody but rank 0."""
         return self.exit_code > SIGNALLED
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the rank ended without a word, so that others must tell it."""
+        return self.error == LOST
 
 
 class Heard(NamedTuple):
@@ -79,7 +85,7 @@ def cause_of_loss(rank: int, stage: str) -> Cause:
         "crashed, or left early); see the launcher's output and the node's kernel log (dmesg)",
         RankFailedError.exit_code,
         (rank,),
-        RankFailedError.__name__,
+        LOST,
     )
 
 
