@@ -6,6 +6,7 @@ import argparse
 import functools
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(parsed.action(parsed))
     except DistbenchError as error:
         return _tell(error)
+    except KeyboardInterrupt:
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the line that progress updates
+        print(f"{clear}distbench: ended by SIGINT; what was on disk is as it was", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -18,7 +18,8 @@ mypy
 shellcheck -x launch/*.sh launch/*/*.sbatch launch/*/*.lsf launch/container/stand-in/nvidia-smi \
   tests/virtual_host_agent.sh .ci/run
 if [[ ${1:-} == --faults ]]; then
-  python -m pytest tests/test_fault_matrix.py -m "faults or real" "${@:2}"
+  python -m pytest tests/test_fault_matrix.py tests/test_signals_end_to_end.py \
+    -m "faults or real" "${@:2}"
 elif (($#)); then
   python -m pytest "$@"
 else

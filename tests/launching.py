@@ -57,6 +57,24 @@ def launch(
     return run([*start, *command], cwd, **environment)
 
 
+def start(
+    launcher: str, command: list[str], cwd: Path, ranks: int, output: Path, **environment: str
+) -> subprocess.Popen[bytes]:
+    """Begins what `launch` runs, in a session of its own, and prints into `output`."""
+    start = [part.format(ranks=ranks) for part in LAUNCHERS[launcher]]
+    need(start[0])
+    with output.open("wb") as stream:
+        return subprocess.Popen(
+            [*start, *command],
+            cwd=cwd,
+            env=clean_environment(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 def distbench(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "distbench", *arguments]
 

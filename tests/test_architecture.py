@@ -16,6 +16,7 @@ HEAVY = {"tensorflow", "horovod", "mpi4py", "keras"}
 REPORTING = {"pandas", "pyarrow", "matplotlib", "scipy"}
 STANDARD_LIBRARY_ONLY = [
     "config",
+    "cpu_quota",
     "errors",
     "disk_space",
     "durable_files",

@@ -158,6 +158,16 @@ def test_a_failing_report_does_not_change_the_runs_exit_code(
     assert "its report failed (10); make it again with: distbench report" in capfd.readouterr().err
 
 
+def test_ctrl_c_of_a_command_is_one_sentence(monkeypatch: Any, capsys: Any) -> None:
+    def interrupted(_: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_report", interrupted)
+    assert cli.main(["report", "somewhere"]) == 130
+    told = capsys.readouterr().err
+    assert told == "distbench: ended by SIGINT; what was on disk is as it was\n"
+
+
 def test_python_m_distbench_is_the_command() -> None:
     command = [sys.executable, "-m", "distbench", "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith(

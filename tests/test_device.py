@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from distbench.errors import MissingPartError
@@ -58,15 +56,6 @@ def test_over_gloo_fewer_cores_than_the_launcher_means_bound(
         "the launcher bound"
     )
     assert "shared by 2" in share_cores(0, {0}, gloo_cores(monkeypatch, {0})).reason
-
-
-def test_cgroup_quota(tmp_path: Path) -> None:
-    path = tmp_path / "cpu.max"
-    assert device.cgroup_core_quota(path) is None
-    path.write_text("max 100000\n")
-    assert device.cgroup_core_quota(path) is None
-    path.write_text("250000 100000\n")
-    assert device.cgroup_core_quota(path) == 2.5
 
 
 def test_each_local_rank_has_its_gpu() -> None:

@@ -116,6 +116,36 @@ def test_what_is_no_failure_ends_well_and_is_named(
     assert "DISTBENCH_FAULT was on while timing" in ended.stdout
 
 
+START_TIMEOUT_S = 40
+START_FAULTS = {
+    "raise": r"RuntimeError: raised on purpose",
+    "sigkill": r"signal 9|SIGKILL|-9|code: 137",  # nobody but the launcher can know of it
+    "sigstop": rf"no step was timed within {START_TIMEOUT_S} s of the start: rank [02] was still "
+    r"starting Horovod, which waits for every rank; .*; of this node ranks 0 and 2 came so far",
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", START_FAULTS)
+@pytest.mark.parametrize("launcher", ["gloo", "mpi"])
+@pytest.mark.parametrize("phase", ["import", "init"])
+def test_a_job_that_cannot_start_ends_in_time(
+    kind: str, launcher: str, phase: str, tmp_path: Path
+) -> None:
+    flags = [*TINY, "--start-timeout", str(START_TIMEOUT_S), "--output", "run"]
+    began_s = time.monotonic()
+    ended = launch(
+        launcher, distbench(*flags), tmp_path, 3, **fault(f"{kind}:rank=1,phase={phase}")
+    )
+    took_s, text = time.monotonic() - began_s, ended.stdout + ended.stderr
+    assert ended.returncode != 0, text
+    assert took_s < START_TIMEOUT_S + 15
+    assert processes_left(str(tmp_path)) == []
+    assert re.search(START_FAULTS[kind], text), text
+    assert "Traceback" not in text.split("distbench: ")[0]
+    assert not (tmp_path / "run").exists()
+
+
 def where(kind: str) -> str:
     """NaN must be there when the training is checked; everything else strikes among other blocks."""
     return "phase=train_step,step=4" if kind == "nan" else f"phase={PHASE},step=8"

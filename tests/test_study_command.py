@@ -240,7 +240,9 @@ def test_a_killed_study_is_resumed_without_leftovers(
     assert cells_of_directory(study) == cells_of_directory(undisturbed)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)]
+)
 def test_a_signal_ends_the_study_with_a_sentence(
     number: signal.Signals, code: int, study: Command
 ) -> None:

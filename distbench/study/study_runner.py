@@ -40,11 +40,11 @@ class Interrupts:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Notes SIGINT, SIGTERM and SIGHUP instead of ending at once. A second one changes nothing.
+        """Notes signals that ask for an end instead of ending at once. A second one changes nothing.
 
         What is ignored stays ignored, as SIGHUP under nohup.
         """
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
         heeded = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, self._note) for number in heeded}
         try:

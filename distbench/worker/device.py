@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distbench.cpu_quota import core_quota
 from distbench.errors import MissingPartError
 from distbench.worker.world import World
 
@@ -35,13 +36,13 @@ def share_cores(
     requested: int,
     own_cores: Collection[int],
     neighbours_cores: Sequence[Collection[int]],
-    core_quota: float | None = None,
+    granted_cores: float | None = None,
 ) -> Threads:
     """The CPU threads of one rank.
 
     `neighbours_cores` are the allowed cores of every rank of the node, this one's included; ranks
     that share none with the others have been bound by the launcher and use all of theirs.
-    `core_quota` is the node's limit by cgroup, in cores, for all its ranks together.
+    `granted_cores` is the node's limit by cgroup, for all its ranks together.
     """
     if requested:
         return Threads(requested, "as given by --threads-per-rank")
@@ -49,8 +50,8 @@ def share_cores(
     if sharers <= 1 < len(neighbours_cores):
         return Threads(len(own_cores), f"the launcher bound this rank to {len(own_cores)} core(s)")
     allowed = len(own_cores)
-    if core_quota is not None:
-        allowed = min(allowed, int(core_quota))
+    if granted_cores is not None:
+        allowed = min(allowed, int(granted_cores))
     count = max(1, allowed // max(1, sharers))
     return Threads(count, f"{allowed} allowed core(s) shared by {max(1, sharers)} rank(s)")
 
@@ -97,15 +98,6 @@ def _parent(pid: int) -> int:
         return 1
 
 
-def cgroup_core_quota(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
-    """The CPU limit of this process's cgroup (version 2) in cores; None where there is none."""
-    try:
-        quota, period = path.read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        return None
-
-
 def gpu_index(local_rank: int, visible: int) -> int:
     """Which of the visible GPUs is this rank's.
 
@@ -138,7 +130,7 @@ def claim_device(world: World, host: str, cpu_name: str, threads_per_rank: int) 
     import tensorflow as tf
 
     cores = cores_of_node(world, host)
-    threads = share_cores(threads_per_rank, os.sched_getaffinity(0), cores, cgroup_core_quota())
+    threads = share_cores(threads_per_rank, os.sched_getaffinity(0), cores, core_quota())
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         _set_threads(tf, threads.count)

@@ -161,7 +161,7 @@ def _begin(
     run_id = str(world.allgather_json(_new_run_id(config, world))[0])
     run = create(world, config, run_id)
     plan = plan_blocks(config, groups)
-    world.together(lambda: check_disk(world, run, plan, bool(telemetry.uuid)))
+    check_disk(world, run, plan, bool(telemetry.uuid))
     writer = world.together(lambda: RankWriter(run.layout.raw, run_id, world.rank))
     saboteur.may_write_to(writer.fileno())
     session = Session(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def _exists(layout: RunLayout) -> OutputError:
 def check_disk(
     world: World, run: RunDirectory, plan: Sequence[PlannedBlock], reads_telemetry: bool
 ) -> None:
-    """Raises OutputError where this rank's disk has no room for the run. For `together`.
+    """Raises OutputError, on every rank, where a disk has no room for the run, and leaves nothing there.
 
     Rank 0's disk takes the records of all ranks, and so does a shared one.
     """
@@ -121,7 +122,19 @@ def check_disk(
         room = room_of_run(plan, world.rank, world.size, reads_telemetry)
     else:
         room = room_of_rank(plan, world.rank, world.local_size, reads_telemetry)
-    check_room(run.layout.raw, room)
+    try:
+        world.together(lambda: check_room(run.layout.raw, room))
+    except OutputError:
+        _remove_unused(run.layout)  # so that the same --output can be taken once there is room
+        raise
+
+
+def _remove_unused(layout: RunLayout) -> None:
+    """Removes what `_make` made; several ranks of a node may do so at once."""
+    with suppress(OSError):
+        layout.config.unlink(missing_ok=True)
+        layout.raw.rmdir()
+        layout.directory.rmdir()
 
 
 def gather_records(world: World, run: RunDirectory) -> Mapping[str, Any] | None:
