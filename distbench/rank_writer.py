@@ -17,7 +17,7 @@ from typing import Any
 
 from distbench.durable_files import cannot_write, sync_directory
 from distbench.errors import OutputError
-from distbench.records import encode, raw_file_name
+from distbench.records import RESCUED, encode, raw_file_name
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
@@ -180,7 +180,7 @@ def _new_file_for(path: Path) -> tuple[Path, int]:
     try:
         return path, os.open(path, _NEW_FILE, 0o644)
     except FileExistsError:
-        beside = path.with_name(f"{path.name}.rescued")
+        beside = path.with_name(path.name + RESCUED)
         return beside, os.open(beside, _NEW_FILE, 0o644)
 
 

@@ -41,6 +41,7 @@ from distbench.record_fields import (
 from distbench.regular_files import open_regular
 
 SCHEMA_NAME = "distbench.raw"
+RESCUED = ".rescued"  # after the name of a rank's file whose place was taken
 SCHEMA_VERSION = 2
 MAX_LINE_BYTES = 64 * 1024 * 1024  # a longer line is no record of ours
 MOST_PARTS = 100_000  # texts or objects of a line; a block holds many numbers and few of either

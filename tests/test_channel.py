@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
+import resource
 import selectors
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from distbench.worker.channel import MOST_LINE_BYTES, Contact, Hub, Message, Spoke, own_addresses
+from distbench.worker.channel import (
+    MOST_LINE_BYTES,
+    Contact,
+    Hub,
+    Message,
+    Spoke,
+    allow_connections,
+    own_addresses,
+)
 
 
 @dataclass
@@ -153,5 +164,37 @@ def test_rank_0_that_cannot_be_reached_is_an_error() -> None:
 
 def test_addresses_are_those_that_other_machines_can_reach() -> None:
     for address in own_addresses():
-        assert socket.inet_aton(address)
-        assert not address.startswith("127.")
+        found = ipaddress.ip_address(address)
+        assert not (found.is_loopback or found.is_link_local)
+
+
+def test_addresses_of_version_6_come_from_the_kernels_table(tmp_path: Path) -> None:
+    table = tmp_path / "if_inet6"
+    table.write_text(
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+        "fe800000000000000000000000000001 02 40 20 80     eth0\n"
+        "20010db8000000000000000000000007 02 40 00 80     eth0\n"
+    )
+    assert own_addresses(table)[-1] == "2001:db8::7"
+    assert own_addresses(tmp_path / "none") == own_addresses(table)[:-1]
+
+
+def test_several_hosts_are_heard_in_both_versions_of_ip(side: Side) -> None:
+    hub = Hub(side.selector, False, side.hear, side.closed.append)
+    try:
+        for address in ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])]:
+            socket.create_connection((address, hub.contact.port), timeout=5).close()
+    finally:
+        hub.close()
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        allow_connections(100)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(356, before[1])
+        allow_connections(2**40)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == before[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

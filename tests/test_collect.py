@@ -157,3 +157,12 @@ def test_telemetry_of_a_block(run_directory: Path) -> None:
     row = load_run(run_directory).blocks.iloc[0]
     assert (row["sm_clock_mhz"], row["temperature_c"], row["energy_j"]) == (1800, 60, 3.5)
     assert row["throttle_reasons"] == "gpu_idle sw_power_cap"
+
+
+def test_records_that_were_saved_elsewhere_are_named(run_directory: Path) -> None:
+    write_run(run_directory, [ladder_blocks(), ladder_blocks()])
+    (run_directory / "raw" / "rank-00001.jsonl.rescued").write_text("saved")
+    (problem,) = load_run(run_directory).problems
+    assert problem.startswith(
+        "rank-00001.jsonl.rescued: was not read: a rank saved its records there"
+    )

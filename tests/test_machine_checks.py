@@ -245,3 +245,12 @@ def test_a_check_says_what_to_do(two_ranks: Run) -> None:
     found: list[Check] = list(machine_checks(run))
     assert len(found) == 5
     assert all(": " in check.text or "; " in check.text for check in found)
+
+
+def test_ranks_that_nobody_could_hear_of_are_named(two_ranks: Run) -> None:
+    told = [f"rank {rank}: rank 0 cannot be reached (no route)" for rank in (1, 2)]
+    found = texts(with_manifest(two_ranks, unwatched_ranks=told), "note")
+    assert any(
+        "not watched: rank 1: rank 0 cannot be reached (no route) (and 1 more)" in text
+        for text in found
+    )

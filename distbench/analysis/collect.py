@@ -16,7 +16,7 @@ from distbench.config import Config
 from distbench.errors import RecordsError
 from distbench.layout import RunLayout
 from distbench.record_fields import MAX_RANKS
-from distbench.records import RankRecords, read_rank_file
+from distbench.records import RESCUED, RankRecords, read_rank_file
 
 
 class Progress(Protocol):
@@ -145,4 +145,9 @@ def _read_ranks(
             ranks.append(read_rank_file(path, run_id))
         except RecordsError:
             foreign.append(f"{path.name}: is no file of one rank, and was not read")
+    for path in sorted(layout.raw.glob(f"rank-*.jsonl{RESCUED}")):
+        foreign.append(
+            f"{path.name}: was not read: a rank saved its records there when another file took the "
+            "place of its own; give it that place to have them reported"
+        )
     return tuple(ranks), foreign

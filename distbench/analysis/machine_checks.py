@@ -14,6 +14,7 @@ import pandas as pd
 from distbench import units
 from distbench.analysis.check import Check
 from distbench.analysis.collect import Run
+from distbench.plain_text import printable
 
 LEAST_CLOCK = 0.95  # of what it was, or of the other ranks' clocks
 LEAST_READINGS = 3  # of a clock, in a phase, to see it fall
@@ -44,6 +45,7 @@ def machine_checks(run: Run) -> Iterator[Check]:
     yield from _slow_clocks(run)
     yield from _falling_clocks(run)
     yield from _instruments(run)
+    yield from _unwatched(run)
 
 
 def cores_by_host(run: Run) -> dict[str, set[int]]:
@@ -271,4 +273,15 @@ def _instruments(run: Run) -> Iterator[Check]:
             "suspect",
             "NCCL_DEBUG=INFO with NCCL_DEBUG_SUBSYS of collectives was on while timing and wrote "
             "about every call, which changes the times; unset it to measure",
+        )
+
+
+def _unwatched(run: Run) -> Iterator[Check]:
+    unheard = run.manifest.get("unwatched_ranks", [])
+    if unheard:
+        others = f" (and {len(unheard) - 1} more)" if len(unheard) > 1 else ""
+        yield Check(
+            "note",
+            f"not watched: {printable(unheard[0])}{others}; a freeze of such a rank is found by the "
+            "time limits alone; let the nodes reach each other's TCP ports",
         )

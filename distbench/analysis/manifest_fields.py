@@ -37,6 +37,9 @@ def problem_of_manifest(manifest: Mapping[str, Any], run_id: str) -> str | None:
             return f"its {name} is no text"
     if not _is_number(manifest.get("process_sets_registered", 0)):
         return "its process_sets_registered is no number"
+    unheard = manifest.get("unwatched_ranks", [])
+    if not isinstance(unheard, list) or not all(isinstance(one, str) for one in unheard):
+        return "its unwatched_ranks are no list of texts"
     ranks = manifest.get("ranks", [])
     if not isinstance(ranks, list) or not all(map(_describes_a_rank, ranks)):
         return "it does not describe the ranks"

@@ -11,18 +11,21 @@ import errno
 import fcntl
 import hmac
 import json
+import resource
 import secrets
 import selectors
 import socket
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 MOST_LINE_BYTES = 8192
 MOST_PENDING_BYTES = 65536  # for one that does not read
 STRANGERS = 64  # connections that have not said the word yet
 CONNECT_PATIENCE_S = 3.0  # for each address
+_SCOPE_GLOBAL = "00"
 _SIOCGIFADDR = 0x8915  # of ioctl: the IPv4 address of an interface
 Message = dict[str, Any]
 
@@ -87,8 +90,7 @@ class Hub:
         self._word = secrets.token_hex(16)
         self._strangers: list[Line] = []
         self.lines: dict[int, Line] = {}
-        address = "127.0.0.1" if is_one_host else ""
-        self._listener = socket.create_server((address, 0), backlog=1024)
+        self._listener = _listener(is_one_host)
         self._listener.setblocking(False)
         addresses = ["127.0.0.1"] if is_one_host else own_addresses()
         self.contact = Contact(addresses, self._listener.getsockname()[1], self._word)
@@ -207,8 +209,47 @@ def _connected(contact: Contact) -> socket.socket:
     raise problem
 
 
-def own_addresses() -> list[str]:
-    """The IPv4 addresses of this machine's interfaces, without that of the loop back to itself."""
+def allow_connections(count: int) -> None:
+    """Raises this process's limit of open files as far as it may, where it is short for so many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = soft + count
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    with suppress(OSError, ValueError):  # the ranks that then cannot connect are named
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _listener(is_one_host: bool) -> socket.socket:
+    """Hears this host alone, or every interface in both versions of IP."""
+    if is_one_host:
+        return socket.create_server(("127.0.0.1", 0), backlog=1024)
+    if socket.has_dualstack_ipv6():
+        with suppress(OSError):  # a kernel may know version 6 and have it switched off
+            return socket.create_server(
+                ("", 0), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True
+            )
+    return socket.create_server(("", 0), backlog=1024)
+
+
+def own_addresses(version_6: Path = Path("/proc/net/if_inet6")) -> list[str]:
+    """The addresses of this machine's interfaces that others may reach, those of IPv4 first."""
+    return [*_addresses_4(), *_addresses_6(version_6)]
+
+
+def _addresses_6(listed: Path) -> list[str]:
+    """From the kernel's table: 32 hexadecimal digits, index, prefix, scope, flags, name."""
+    try:
+        rows = [line.split() for line in listed.read_text().splitlines()]
+    except OSError:  # a kernel without version 6
+        return []
+    return [
+        socket.inet_ntop(socket.AF_INET6, bytes.fromhex(row[0]))
+        for row in rows
+        if len(row) == 6 and row[3] == _SCOPE_GLOBAL
+    ]
+
+
+def _addresses_4() -> list[str]:
     found: dict[str, None] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():

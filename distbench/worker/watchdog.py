@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from distbench.errors import DistbenchError, RankFailedError
-from distbench.worker.channel import Contact, Hub, Message, Spoke
+from distbench.worker.channel import Contact, Hub, Message, Spoke, allow_connections
 from distbench.worker.judge import Judge
 from distbench.worker.peers import Peers
 from distbench.worker.pulse import Pulse
@@ -77,6 +77,7 @@ class Watchdog:
     def open_hub(self, is_one_host: bool) -> Contact:
         """On rank 0: begins to listen; returns where, to be handed to every other rank."""
         self.peers.expect(range(1, self.size))
+        allow_connections(self.size)
         hub = Hub(self._selector, is_one_host, self.peers.hear, self.peers.lose)
         self._line = hub
         return hub.contact
