@@ -165,7 +165,8 @@ def test_rank_0_that_cannot_be_reached_is_an_error() -> None:
 def test_addresses_are_those_that_other_machines_can_reach() -> None:
     for address in own_addresses():
         found = ipaddress.ip_address(address)
-        assert not (found.is_loopback or found.is_link_local)
+        assert not found.is_loopback
+        assert not found.is_link_local
 
 
 def test_addresses_of_version_6_come_from_the_kernels_table(tmp_path: Path) -> None:
