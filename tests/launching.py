@@ -97,8 +97,10 @@ def processes_left(marker: str) -> list[str]:
         if not process.name.isdecimal() or int(process.name) == os.getpid():
             continue
         try:
-            if os.readlink(process / "cwd").startswith(marker):
-                left.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            # one without words is at its end: the kernel has its memory back already
+            if words and os.readlink(process / "cwd").startswith(marker):
+                left.append(words)
         except OSError:
             continue
     return left

@@ -37,7 +37,7 @@ class Expected:
 
 FAULTS = {
     "raise": Expected(4, r"rank {rank} failed with RuntimeError: raised on purpose"),
-    "exit0": Expected(4, r"rank {rank} was lost \(last heard of in "),
+    "exit0": Expected(4, r"rank {rank} was lost \(last heard of in ", (1,)),
     "sigkill": Expected(4, r"rank {rank} was lost \(last heard of in ", (137,)),
     "sigstop": Expected(5, r"no rank moved for 10 s: rank {rank} is frozen"),
     "sleep": Expected(5, r"the others wait for rank {rank}, which stands at faults\.py"),
@@ -48,7 +48,7 @@ FAULTS = {
     "wrong-version": Expected(3, r"version of tensorflow", names_rank=False, starts=False),
 }
 HARMLESS = {
-    "slow": r"Straggler: rank {rank} ",
+    "slow": r"Rank {rank} on .* computes \d.* slower than the other 2 ranks",
     "skewed-clock": r"clock of rank {rank} ",
 }
 SLICE = (("sigkill", "mpi", 1), ("sigstop", "gloo", 0), ("no-space", "mpi", 0))

@@ -205,7 +205,7 @@ def test_a_rank_outside_of_the_group_only_has_to_be_there() -> None:
         own = phases if world.rank == 1 else {}
         preflight.prove_computing("forward", own.get("forward"), network, members, "CPU")
         found = preflight.prove_phases(own, NAMES, shapes, members, counting(0))
-        preflight.prove_parameters(network.parameters, shapes, members)
+        preflight.prove_finite(network.parameters, shapes, members)
         preflight.prove_after_timing(own, NAMES, shapes, members)
         return found
 
@@ -243,6 +243,6 @@ def test_weights_that_ran_away_are_found_after_the_timing() -> None:
     with pytest.raises(
         CorrectnessError, match="the network holds a NaN or an infinity in tensor 3"
     ):
-        preflight.prove_parameters(
+        preflight.prove_finite(
             network.parameters, network.vgg.parameter_shapes, Members(FakeWorld(0, 1), [0])
         )

@@ -166,8 +166,8 @@ def _by_batch(config: Config, groups: Sequence[Group]) -> dict[int, list[Group]]
 def _run_blocks(session: Session, built: Built, weights: list[Any]) -> dict[str, str]:
     """Times every block; returns the digest of the weights that each group's training left.
 
-    Those are checked before they are put back: ranks that drift apart, or weights that run away,
-    show there.
+    Weights are checked before they are put back: a block that made a NaN shows there, whichever it
+    was, and so do ranks that have drifted apart by their last block.
     """
     shapes = session.config.network().parameter_shapes
     plan = session.plan
@@ -179,10 +179,13 @@ def _run_blocks(session: Session, built: Built, weights: list[Any]) -> dict[str,
             session.pulse.warm_up_is_done(sum(later.steps for later in plan[index:]))
         session.pulse.enter_block(index, block.in_words)
         _run_block(session, phase, block)
-        if last_training.get(block.group.name) is block and block.group.role == REDUCING:
-            trained[block.group.name] = preflight.prove_parameters(
-                built.replica.parameters, shapes, Members(session.world, block.group.ranks)
-            )
+        if block.phase == "train_step" and block.group.role == REDUCING:
+            members = Members(session.world, block.group.ranks)
+            preflight.prove_finite(built.replica.parameters, shapes, members)
+            if last_training[block.group.name] is block:
+                trained[block.group.name] = preflight.check_same_bits(
+                    "the network", built.replica.parameters, members
+                )
         if phase is not None and phase.changes_parameters:
             built.replica.restore(weights)
     return trained
