@@ -205,7 +205,7 @@ def test_a_rank_outside_of_the_group_only_has_to_be_there() -> None:
         own = phases if world.rank == 1 else {}
         preflight.prove_computing("forward", own.get("forward"), network, members, "CPU")
         found = preflight.prove_phases(own, NAMES, shapes, members, counting(0))
-        preflight.prove_finite(network.parameters, shapes, members)
+        preflight.prove_parameters(network.parameters, shapes, members)
         preflight.prove_after_timing(own, NAMES, shapes, members)
         return found
 

@@ -289,6 +289,14 @@ def prove_finite(
     members.together(lambda: check_complete_and_finite("the network", parameters, shapes))
 
 
+def prove_parameters(
+    parameters: Sequence[Any], shapes: Sequence[Sequence[int]], members: Members
+) -> str:
+    """A group's weights are finite and have the same bits on its ranks; returns their digest."""
+    prove_finite(parameters, shapes, members)
+    return check_same_bits("the network", parameters, members)
+
+
 def prove_after_timing(
     phases: Mapping[str, Phase],
     names: Sequence[str],

@@ -180,12 +180,11 @@ def _run_blocks(session: Session, built: Built, weights: list[Any]) -> dict[str,
         session.pulse.enter_block(index, block.in_words)
         _run_block(session, phase, block)
         if block.phase == "train_step" and block.group.role == REDUCING:
-            members = Members(session.world, block.group.ranks)
-            preflight.prove_finite(built.replica.parameters, shapes, members)
+            own = (built.replica.parameters, shapes, Members(session.world, block.group.ranks))
             if last_training[block.group.name] is block:
-                trained[block.group.name] = preflight.check_same_bits(
-                    "the network", built.replica.parameters, members
-                )
+                trained[block.group.name] = preflight.prove_parameters(*own)
+            else:
+                preflight.prove_finite(*own)
         if phase is not None and phase.changes_parameters:
             built.replica.restore(weights)
     return trained
