@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from distbench.errors import CorrectnessError
 from distbench.groups import Group, plan_groups
 from distbench.rank_writer import RankWriter
 from distbench.records import RankRecords, read_rank_file
 from distbench.worker import session
 from distbench.worker.device import Device
+from distbench.worker.faults import Fault, Saboteur
 from distbench.worker.telemetry import NoTelemetry
 from tests.fakes import RUN_ID, FakeWorld, header, on_every_rank, study_config
 
@@ -73,6 +75,21 @@ def test_ranks_take_turns_and_write_down_how_they_waited(
         assert text.count(f'"alone-turn-{1 - records.rank}","kind":"wait"') == 14
         together = [block for block in records.blocks if block["role"] == "independent"]
         assert {(block["phase"], block["group_size"]) for block in together} == {("train_step", 2)}
+
+
+def test_a_nan_of_any_training_block_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an early block too, although the weights are put back after each of them."""
+    monkeypatch.setattr(session, "count_executed_ops", lambda run: Counter())
+    planned = a_session(FakeWorld(0, 1), tmp_path)
+    faulty = Fault("nan", rank=0, phase="train_step", step=2)
+    planned.saboteur = Saboteur(faulty, rank=0)
+    with pytest.raises(CorrectnessError, match="the network holds a NaN or an infinity"):
+        session.measure(planned)
+    (records,) = records_of_ranks(tmp_path, 1)
+    trained = [block["block"] for block in records.blocks if block["phase"] == "train_step"]
+    assert 1 <= len(trained) < 1 + planned.config.blocks
 
 
 def test_networks_of_strong_scaling_share_their_weights(tmp_path: Path) -> None:

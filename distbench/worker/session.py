@@ -179,9 +179,9 @@ def _run_blocks(session: Session, built: Built, weights: list[Any]) -> dict[str,
             session.pulse.warm_up_is_done(sum(later.steps for later in plan[index:]))
         session.pulse.enter_block(index, block.in_words)
         _run_block(session, phase, block)
-        if block.phase == "train_step" and block.group.role == REDUCING:
+        if block.phase == "train_step":
             own = (built.replica.parameters, shapes, Members(session.world, block.group.ranks))
-            if last_training[block.group.name] is block:
+            if block.group.role == REDUCING and last_training[block.group.name] is block:
                 trained[block.group.name] = preflight.prove_parameters(*own)
             else:
                 preflight.prove_finite(*own)
