@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -100,24 +101,19 @@ def test_the_terminals_line_is_cleared() -> None:
     assert stream.getvalue().startswith("\r\x1b[Kdistbench: ")
 
 
-class Reported(StartReports):
-    def __init__(self, ranks: list[int]) -> None:
-        super().__init__({}, 0)
-        self._ranks = ranks
-
-    def reported(self) -> list[int]:
-        return self._ranks
-
-
 def test_before_the_run_the_first_of_a_node_says_who_came(
-    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for rank, says in ((0, True), (2, False)):
-        stream = io.StringIO()
-        Farewell(rank, Reported([0, 2]), stream)(CAUSE, False)
-        assert stream.getvalue() == (
-            f"distbench: {CAUSE.sentence}; of this node ranks 0 and 2 came so far (exit code 5)\n"
-            if says
-            else ""
-        )
+    """Whichever of them ends first: the files stay until one has told of them, and are gone then."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    reports = {rank: StartReports({"PMIX_NAMESPACE": "job"}, rank) for rank in (0, 2, 3)}
+    for one in reports.values():
+        one.report()
+    said = {rank: io.StringIO() for rank in reports}
+    for rank in (2, 0, 3):
+        Farewell(rank, reports[rank], said[rank])(CAUSE, False)
+    came = "of this node ranks 0, 2 and 3 came so far"
+    assert said[0].getvalue() == f"distbench: {CAUSE.sentence}; {came} (exit code 5)\n"
+    assert said[2].getvalue() == said[3].getvalue() == ""
+    assert list(tmp_path.iterdir()) == []
     assert "Current thread" in capfd.readouterr().err

@@ -105,6 +105,15 @@ def test_a_study_asks_horovod_for_no_stall_warnings(monkeypatch: pytest.MonkeyPa
     assert os.environ["HOROVOD_STALL_CHECK_DISABLE"] == "1"
 
 
+@pytest.mark.parametrize(("given", "found"), [("30", "160"), ("500", "500"), ("soon", "160")])
+def test_gloo_waits_longer_than_the_watch(
+    given: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOROVOD_GLOO_TIMEOUT_SECONDS", given)
+    rank.prepare_environment(show_log=False, is_study=False, start_timeout_s=100.0)
+    assert os.environ["HOROVOD_GLOO_TIMEOUT_SECONDS"] == found
+
+
 def test_the_sets_of_a_study_are_known_before_horovod_starts() -> None:
     launched = LaunchedAs("horovodrun over Gloo", 3, 8, 3, 4, 2)
     overrides = {"sizes": (1, 2, 4, 8)}

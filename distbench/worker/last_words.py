@@ -30,26 +30,29 @@ class Farewell:
     def __call__(self, cause: Cause, is_echo: bool) -> None:
         """Whatever fails in one part must not keep the others from being left."""
         is_echo = is_echo or self._is_told_already()
+        is_late = cause.error == TimeLimitError.__name__
         parts: list[Callable[[Cause, bool], None]] = [self._leave_verdict, self._leave_record]
-        if cause.error == TimeLimitError.__name__:
+        if is_late:
             parts.append(self._leave_stacks)
         for leave in (*parts[:1], self._say, *parts[1:]):
             try:
                 leave(cause, is_echo)
             except (DistbenchError, OSError, ValueError) as problem:
                 self._print(f"the end of rank {self._rank} could not be recorded: {problem}")
-        self._reports.withdraw()
+        if not is_late:  # else the rank that tells who came needs the files of the others
+            self._reports.withdraw()
 
     def _is_told_already(self) -> bool:
         """Where rank 0 is gone, each of the others judges; the first one tells."""
         return self._rank != 0 and self.run is not None and self.run.failed_already()
 
     def _say(self, cause: Cause, is_echo: bool) -> None:
-        reported = [] if self.run is not None else self._reports.reported()
-        if is_echo or (reported and reported[0] < self._rank):
+        if is_echo or (self.run is None and self._reports.are_told()):
             return
+        reported = self._reports.reported()
         started = f"; of this node {named(reported)} came so far" if reported else ""
         self._print(f"{cause.sentence}{started} (exit code {cause.exit_code})")
+        self._reports.clear()
 
     def _print(self, text: str) -> None:
         clear = "\r\x1b[K" if self._stream.isatty() else ""  # the line that progress updates

@@ -42,6 +42,8 @@ from distbench.worker.time_limits import TimeLimits
 from distbench.worker.watchdog import Watchdog
 from distbench.worker.world import World, import_horovod, open_world
 
+GLOO_LATER_S = 60  # than the watch, which can say who is missing
+
 
 def run_rank(overrides: Overrides) -> str | None:
     """Runs the benchmark as one rank of the job; returns the run directory on rank 0, None elsewhere.
@@ -89,7 +91,8 @@ def _start(
     """From nothing to a session that all ranks have agreed on."""
     show_log = overrides.get("tensorflow_log", False)
     sets = _sets_to_register(overrides, launched)
-    prepare_environment(show_log, is_study=bool(overrides.get("sizes")))
+    start_timeout_s = float(overrides.get("start_timeout", Config.start_timeout))
+    prepare_environment(show_log, bool(overrides.get("sizes")), start_timeout_s)
     watch.pulse.enter("importing TensorFlow and Horovod")
     saboteur.at("import")
     with stderr_kept_back(not show_log):
@@ -125,8 +128,11 @@ def _live(session: Session) -> None:
             session.progress.finish()
 
 
-def prepare_environment(show_log: bool, is_study: bool) -> None:
+def prepare_environment(
+    show_log: bool, is_study: bool, start_timeout_s: float = Config.start_timeout
+) -> None:
     """Sets what TensorFlow, CUDA and Horovod read once, before they are imported."""
+    _let_the_watch_speak_first(start_timeout_s)
     if is_study:
         # Ranks outside of a group rightly wait for minutes, which Horovod would call a stall.
         os.environ.setdefault("HOROVOD_STALL_CHECK_DISABLE", "1")
@@ -136,6 +142,20 @@ def prepare_environment(show_log: bool, is_study: bool) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # its default, without the notice
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # count GPUs as NVML does
+
+
+def _let_the_watch_speak_first(start_timeout_s: float) -> None:
+    """Gloo aborts the healthy ranks after 30 s of waiting, which a slow disk takes for imports alone.
+
+    horovodrun always sets its limit, so that a user's own cannot be told from the default: the longer
+    one holds.
+    """
+    least_s = int(start_timeout_s) + GLOO_LATER_S
+    try:
+        given_s = int(os.environ.get("HOROVOD_GLOO_TIMEOUT_SECONDS", "0"))
+    except ValueError:
+        given_s = 0
+    os.environ["HOROVOD_GLOO_TIMEOUT_SECONDS"] = str(max(given_s, least_s))
 
 
 def _begin(

@@ -29,6 +29,7 @@ class StartReports:
 
     def __init__(self, environ: Mapping[str, str], rank: int) -> None:
         self._rank = rank
+        self._has_reported = False
         self._directory = _directory_of_job(environ)
 
     def report(self) -> None:
@@ -40,6 +41,12 @@ class StartReports:
             if _is_ours(self._directory):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
                 os.close(os.open(self._directory / str(self._rank), flags, 0o600))
+                self._has_reported = True
+
+    def are_told(self) -> bool:
+        """Whether another rank has told of the files and taken them all away, or is about to."""
+        reported = self.reported()
+        return reported[0] < self._rank if reported else self._has_reported
 
     def reported(self) -> list[int]:
         """The ranks of this node that have left their file and not yet taken it away."""
@@ -53,11 +60,22 @@ class StartReports:
 
     def withdraw(self) -> None:
         """Takes this rank's file away; the last rank takes the directory too."""
+        self._has_reported = False
         if self._directory is None:
             return
         with suppress(OSError):
             if _is_ours(self._directory):
                 (self._directory / str(self._rank)).unlink(missing_ok=True)
+                self._directory.rmdir()
+
+    def clear(self) -> None:
+        """Takes every file and the directory away, once they have been told of."""
+        if self._directory is None:
+            return
+        with suppress(OSError):
+            if _is_ours(self._directory):
+                for rank in self.reported():
+                    (self._directory / str(rank)).unlink(missing_ok=True)
                 self._directory.rmdir()
 
 
