@@ -75,6 +75,13 @@ def start(
         )
 
 
+def on_own_disks(launcher: str, command: list[str]) -> list[str]:
+    """`command` in a folder disk-<rank> of each rank's own, as where hosts share no disk."""
+    variable = {"gloo": "HOROVOD_RANK", "mpi": "OMPI_COMM_WORLD_RANK"}[launcher]
+    own_folder = f'mkdir -p "disk-${variable}" && cd "disk-${variable}" && exec "$@"'
+    return ["bash", "-c", own_folder, "bash", *command]
+
+
 def distbench(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "distbench", *arguments]
 

@@ -14,7 +14,17 @@ from distbench.analysis.collect import load_run
 from distbench.cli import main
 from distbench.config import PHASES
 from distbench.records import raw_file_name
-from tests.launching import TINY, distbench, launch, need, only_run, processes_left, run, status
+from tests.launching import (
+    TINY,
+    distbench,
+    launch,
+    need,
+    on_own_disks,
+    only_run,
+    processes_left,
+    run,
+    status,
+)
 
 pytestmark = pytest.mark.real
 TRANSPORT = {"gloo": "Horovod allgather (uint8)", "mpi": "mpi4py Gatherv"}
@@ -64,10 +74,8 @@ def _same_bytes_when_made_again(directory: Path) -> None:
 
 @pytest.mark.parametrize("launcher", ["gloo", "mpi"])
 def test_ranks_with_separate_disks_reach_rank_0(launcher: str, tmp_path: Path) -> None:
-    variable = {"gloo": "HOROVOD_RANK", "mpi": "OMPI_COMM_WORLD_RANK"}[launcher]
-    own_folder = f'mkdir -p "disk-${variable}" && cd "disk-${variable}" && exec "$@"'
     command = distbench(*TINY, "--phases", "forward", "--output", "run")
-    ended = launch(launcher, ["bash", "-c", own_folder, "bash", *command], tmp_path)
+    ended = launch(launcher, on_own_disks(launcher, command), tmp_path)
     assert ended.returncode == 0, ended.stderr
     first, second = tmp_path / "disk-0" / "run", tmp_path / "disk-1" / "run"
     gathered = status(first)["gather"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from distbench.records import raw_file_name, read_rank_file
-from tests.launching import TINY, distbench, launch, processes_left, run
+from tests.launching import TINY, distbench, launch, on_own_disks, processes_left, run
 
 STEP_TIMEOUT_S = 10
 BOUND_S = STEP_TIMEOUT_S + 15
@@ -116,6 +116,26 @@ def test_what_is_no_failure_ends_well_and_is_named(
     assert ended.returncode == 0, ended.stderr
     assert re.search(HARMLESS[kind].format(rank=rank), ended.stdout), ended.stdout
     assert "DISTBENCH_FAULT was on while timing" in ended.stdout
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("launcher", ["gloo", "mpi"])
+def test_what_a_lost_rank_left_on_its_own_disk_can_be_brought(
+    launcher: str, tmp_path: Path
+) -> None:
+    """Without a shared disk: rank 0 reports what it has, and more once the file is copied."""
+    plan = fault(f"sigkill:rank=1,{where('sigkill')}")
+    command = on_own_disks(launcher, distbench(*FLAGS))
+    launch(launcher, command, tmp_path, 3, **plan)
+    assert processes_left(str(tmp_path)) == []
+    own, lost = (tmp_path / f"disk-{rank}" for rank in (0, 1))
+    assert json.loads((own / "run" / "status.json").read_text())["rank"] == 1
+    assert "ranks 1 and 2 left no record" in run(distbench("report", "run"), own).stdout
+    for rank in (1, 2):
+        name = f"run/raw/{raw_file_name(rank)}"
+        (own / name).write_bytes((tmp_path / f"disk-{rank}" / name).read_bytes())
+    blocks_are_kept_and_reported(own, re.compile(r"rank 1 was lost"))
+    assert not (lost / "run" / "status.json").exists()
 
 
 START_TIMEOUT_S = 40
