@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import termios
@@ -126,7 +127,7 @@ def test_ctrl_c_leaves_the_terminal_sane(tmp_path: Path) -> None:
     need()
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
-    command = distbench(*TINY, "--blocks", "500", "--output", "run")
+    command = distbench(*TINY, "--steps", "20000", "--blocks", "500", "--output", "run")
     environment = clean_environment(TERM="xterm")
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
@@ -134,7 +135,9 @@ def test_ctrl_c_leaves_the_terminal_sane(tmp_path: Path) -> None:
     ) as job:  # fmt: skip
         shown = b""
         while b"step " not in shown:
-            shown += os.read(ours, 4096)
+            assert job.poll() is None, shown
+            if select.select([ours], [], [], 0.5)[0]:
+                shown += os.read(ours, 4096)
         os.kill(job.pid, signal.SIGINT)
         assert job.wait(60) == 128 + signal.SIGINT
     os.set_blocking(ours, False)
