@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import platform
 import random
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,13 @@ def time_rounds(
 
 def ratio(times: Mapping[str, list[float]], above: str, below: str) -> dict[str, float]:
     """Median and 95 % interval of the rounds' ratios above ÷ below."""
-    ratios = sorted(one / other for one, other in zip(times[above], times[below]))
-    low, high, samples = median_interval(ratios)
-    middle = len(ratios) // 2
-    median = ratios[middle] if len(ratios) % 2 else (ratios[middle - 1] + ratios[middle]) / 2
-    return {"median": median, "low": low, "high": high, "rounds": samples}
+    return spread([one / other for one, other in zip(times[above], times[below])])
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and 95 % interval of one value of each round."""
+    low, high, samples = median_interval(values)
+    return {"median": statistics.median(values), "low": low, "high": high, "rounds": samples}
 
 
 def ratio_text(found: Mapping[str, float]) -> str:
@@ -62,12 +65,12 @@ def elapsed(call: Callable[[], Any]) -> float:
     return (end_ns - start_ns) / 1e9
 
 
-def save(name: str, lines: list[str], document: dict[str, Any]) -> None:
-    """Prints the lines, and keeps them and the numbers under benchmarks/output/."""
+def save(name: str, lines: list[str], document: dict[str, Any], folder: Path | None = None) -> None:
+    """Prints the lines, and keeps them and the numbers under benchmarks/output/ or in `folder`."""
     from distbench.worker import host
 
-    folder = Path(__file__).parent / "output"
-    folder.mkdir(exist_ok=True)
+    folder = folder or Path(__file__).parent / "output"
+    folder.mkdir(parents=True, exist_ok=True)
     machine = {
         "cpu": host.cpu_name(),
         "cores": len(host.machine()["cores_allowed"]),
