@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import os
 import signal
 import statistics
@@ -25,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
-from contenders import comparison, goals, memory, proof, start, table
+from contenders import comparison, goals, memory, start, table, trial
 from contenders.job import ContenderFailedError, Job
 from contenders.task import Task
 from interleaved import save, time_rounds
@@ -34,7 +33,6 @@ from distbench import vgg
 from distbench.launched import ALONE, launched_as
 from distbench.worker import host
 
-MOST_STEPS = 50
 SMOKE_BLOCK_S = 0.3
 
 
@@ -134,7 +132,7 @@ class Section:
         self._absent: dict[str, str] = {}
         self._failed: list[str] = []
         self._facts: dict[str, list[dict[str, Any]]] = {}
-        self._steps: dict[str, int] = {}
+        self._steps: dict[str, dict[str, int]] = {}
         self._peak_rss_bytes: dict[str, int] = {}
         self._groups: list[comparison.Times] = []
         self._how = ""
@@ -183,9 +181,8 @@ class Section:
             calls = {
                 (name, phase): lambda job=job, phase=phase: self._median_s(job, phase)
                 for name, job in jobs.items()
-                for phase in job.ready[0]["trial_s"]
+                for phase in job.phases
             }
-            self._say(self._duration_text(jobs))
             times = time_rounds(calls, self._arguments.rounds)
             for name, job in jobs.items():
                 self._peak_rss_bytes[name] = job.part()
@@ -199,36 +196,14 @@ class Section:
         job = Job(name, task.ranks, folder)
         stack.callback(job.end)
         job.start(start.commands(name, task, self._arguments.controller, self._pythons))
-        if "reduced_sum" in job.ready[0]:
-            sums = [[one[key] for one in job.ready] for key in ("local_sum", "reduced_sum")]
-            try:
-                proof.check_reduced(*sums)
-            except proof.NotProvenError as error:
-                raise ContenderFailedError(str(error)) from error
+        self._steps[name] = trial.tried(job, self._arguments.block_s)
         self._facts[name] = [one["facts"] for one in job.ready]
         for line in table.fact_lines(name, self._facts[name]):
             self._say(line)
         return job
 
-    def _steps_of(self, job: Job, phase: str) -> int:
-        """As many as fill a block; decided once, before the first round."""
-        key = f"{job.name} {phase}"
-        if key not in self._steps:
-            trial_s = max(one["trial_s"][phase] for one in job.ready)
-            self._steps[key] = min(MOST_STEPS, max(1, math.ceil(self._arguments.block_s / trial_s)))
-        return self._steps[key]
-
     def _median_s(self, job: Job, phase: str) -> float:
-        return statistics.median(job.run(phase, self._steps_of(job, phase)))
-
-    def _duration_text(self, jobs: dict[str, Job]) -> str:
-        round_s = sum(
-            max(one["trial_s"][phase] for one in job.ready) * (1 + self._steps_of(job, phase))
-            for job in jobs.values()
-            for phase in job.ready[0]["trial_s"]
-        )
-        rounds = 1 + self._arguments.rounds
-        return f"{rounds} rounds of about {round_s:.0f} s: {rounds * round_s / 60:.1f} min"
+        return statistics.median(job.run(phase, self._steps[job.name][phase]))
 
     def _flops(self) -> dict[str, float]:
         """Of one rank's step."""

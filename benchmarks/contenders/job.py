@@ -73,6 +73,11 @@ class Job:
         self.ready = [told[index]["ready"] for index in order]
         self.pause()
 
+    @property
+    def phases(self) -> list[str]:
+        """What it can be asked for."""
+        return list(self.ready[0]["phases"])
+
     def _welcome(self, server: socket.socket, secret: str) -> None:
         """Waits for the calls of all ranks."""
         deadline_s = time.monotonic() + START_LIMIT_S

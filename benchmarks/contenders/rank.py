@@ -11,7 +11,6 @@ import ctypes
 import importlib
 import os
 import signal
-import statistics
 import sys
 import time
 import traceback
@@ -20,7 +19,7 @@ from typing import Any
 
 from contenders import proof
 from contenders.line import PORT_VARIABLE, SECRET_VARIABLE, Line, LineClosedError
-from contenders.task import COMPUTING, REDUCING, Contender, Task
+from contenders.task import REDUCING, Contender, Task
 from distbench.worker.measure import time_block
 
 MODULES = {
@@ -31,7 +30,6 @@ MODULES = {
     "peak": "contenders.with_peak",
 }
 WARM_UP_STEPS = 2  # the first builds and traces, the second fills caches
-TRIAL_STEPS = 2
 _PR_SET_PDEATHSIG = 1
 
 
@@ -54,17 +52,18 @@ def main() -> None:
 
 
 def _prepare(contender: Contender, task: Task) -> dict[str, Any]:
-    """Warms every phase up and proves it; what the runner shall know."""
-    trial_s = {}
+    """Warms every phase up and proves the gradients; what the runner shall know."""
     for phase in contender.phases:
         _timed_s(contender, phase, WARM_UP_STEPS)
-        trial_s[phase] = statistics.median(_timed_s(contender, phase, TRIAL_STEPS))
-    ready = {"rank": contender.rank, "trial_s": trial_s, "facts": contender.facts}
+    ready = {
+        "rank": contender.rank,
+        "phases": list(contender.phases),
+        "facts": contender.facts,
+    }
     if contender.gradients is not None:
         contender.before_block("forward_backward")
         gradients = contender.gradients()
         proof.check_gradients(gradients, task.network().parameter_shapes)
-        proof.check_backward_runs(*(trial_s[phase] for phase in COMPUTING))
         ready["local_sum"] = sum(one.sum_of_absolutes for one in gradients)
     if contender.reduced_sum is not None and task.ranks > 1:
         contender.before_block(REDUCING[0])
