@@ -137,10 +137,13 @@ class Job:
     def _hear_all(self, limit_s: float) -> list[dict[str, Any]]:
         """One message of every rank; whichever goes first is heard first."""
         deadline_s = time.monotonic() + limit_s
-        told: dict[int, dict[str, Any]] = {}
+        told = {
+            index: self._hear(line) for index, line in enumerate(self._lines) if line.has_message
+        }
         with selectors.DefaultSelector() as selector:
             for index, line in enumerate(self._lines):
-                selector.register(line, selectors.EVENT_READ, index)
+                if index not in told:
+                    selector.register(line, selectors.EVENT_READ, index)
             while len(told) < len(self._lines):
                 events = selector.select(max(0.0, deadline_s - time.monotonic()))
                 if not events:

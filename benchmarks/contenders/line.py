@@ -38,6 +38,11 @@ class Line:
         """For selectors."""
         return self._connection.fileno()
 
+    @property
+    def has_message(self) -> bool:
+        """Whether one has come along with the one before: no selector tells of it."""
+        return b"\n" in self._received
+
     def say(self, **message: Any) -> None:
         """Sends one message; LineClosedError where nobody is there."""
         try:
