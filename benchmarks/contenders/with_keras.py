@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from contenders.task import (
+    COMPUTING,
     DROPOUT_RATE,
     IMAGE_STANDARD_DEVIATION,
     LEARNING_RATE,
     MOMENTUM,
-    REDUCING,
     SEED,
     Contender,
     Task,
@@ -30,7 +30,7 @@ TRIAL_STEPS = 2
 
 
 def build(task: Task) -> Contender:
-    """Each phase with XLA or without, whichever is faster; without where Horovod is part of it."""
+    """The phases of one model, with XLA or without, whichever is faster."""
     prepare_environment(show_log=False, is_study=False)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     set_threads(task.threads)
@@ -45,11 +45,7 @@ def build(task: Task) -> Contender:
     images = tf.Variable(tf.random.stateless_normal(shape, (SEED, 1 + rank)), trainable=False)
     images.assign(images * IMAGE_STANDARD_DEVIATION)
     steps = _Steps(model, images, hvd)
-    phases: dict[str, Callable[[], Any]] = {}
-    compiled = {}
-    for name, function in steps.by_name(task).items():
-        may_use_xla = name not in REDUCING or hvd is None
-        phases[name], compiled[name] = _faster(function, hvd) if may_use_xla else _plain(function)
+    phases, xla = _compiled(steps.by_name(task), hvd)
     return Contender(
         rank=rank,
         phases=phases,
@@ -59,7 +55,7 @@ def build(task: Task) -> Contender:
         close=hvd.shutdown if hvd else lambda: None,
         facts={
             "model": origin,
-            "with XLA": compiled,
+            "XLA": xla,
             "threads": task.threads,
             "keras": keras.__version__,
         },
@@ -148,25 +144,38 @@ class _Steps:
         return gradients
 
 
-def _plain(function: Callable[[], Any]) -> tuple[Callable[[], Any], bool]:
+def _compiled(
+    functions: dict[str, Callable[[], Any]], hvd: Any
+) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
+    """The phases, the computing ones with XLA where that is faster, and in words which and why.
+
+    Horovod's allreduces cannot be compiled by it; a lone rank's train_step follows forward_backward.
+    """
     import tensorflow as tf
 
-    return tf.function(function), False
+    phases, chosen = {}, {}
+    for name in COMPUTING:
+        phases[name], chosen[name] = _faster(functions[name], hvd)
+    with_xla = chosen["forward_backward"].startswith("yes") and hvd is None
+    for name in functions.keys() - phases.keys():
+        phases[name] = tf.function(functions[name], jit_compile=with_xla)
+    return {name: phases[name] for name in functions}, chosen
 
 
-def _faster(function: Callable[[], Any], hvd: Any) -> tuple[Callable[[], Any], bool]:
-    """The function with XLA or without; all ranks choose alike. Also whether it is with XLA."""
+def _faster(function: Callable[[], Any], hvd: Any) -> tuple[Callable[[], Any], str]:
+    """The function with XLA or without; all ranks choose alike. Also why."""
     import tensorflow as tf
 
     plain, with_xla = tf.function(function), tf.function(function, jit_compile=True)
     try:
         seconds = [_seconds(plain), _seconds(with_xla)]
     except tf.errors.OpError as error:
-        print(f"XLA does not compile it: {error}", flush=True)
-        return plain, False
+        return plain, f"no: {type(error).__name__}"
     if hvd is not None:
-        seconds = [float(one) for one in hvd.allreduce(tf.constant(seconds), op=hvd.Sum)]
-    return (with_xla, True) if seconds[1] < seconds[0] else (plain, False)
+        seconds = [float(one) for one in hvd.allreduce(tf.constant(seconds), op=hvd.Average)]
+    is_faster = seconds[1] < seconds[0]
+    why = f"{'yes' if is_faster else 'no'}: {seconds[1]:.3g} s with, {seconds[0]:.3g} s without"
+    return (with_xla if is_faster else plain), why
 
 
 def _seconds(function: Callable[[], Any]) -> float:

@@ -43,7 +43,7 @@ def build(task: Task) -> Contender:
     torch.manual_seed(SEED + 1 + rank)  # dropout differs
     images = torch.randn(task.batch_size, 3, *[task.network().image_size] * 2)
     images *= IMAGE_STANDARD_DEVIATION
-    chosen = _choose(model, images, task)
+    chosen, tried = _choose(model, images, task)
     trained = _laid_out(model, chosen["forward_backward"][0])
     ready = _laid_out(images, chosen["forward_backward"][0])
     inference = trained
@@ -72,7 +72,8 @@ def build(task: Task) -> Contender:
         close=torch.distributed.destroy_process_group if task.ranks > 1 else lambda: None,
         facts={
             "torch": torch.__version__,
-            "best layout and threads": {name: list(best) for name, best in chosen.items()},
+            "best layout and threads": {name: "%s %d" % best for name, best in chosen.items()},
+            "of": tried,
             "data-parallel": "DistributedDataParallel over Gloo" if task.ranks > 1 else "no",
         },
     )
@@ -160,8 +161,14 @@ class _Steps:
         return gradients
 
 
-def _choose(model: Any, images: Any, task: Task) -> dict[str, tuple[str, int]]:
-    """The fastest layout and thread count of each computing phase; all ranks choose alike."""
+def _choose(
+    model: Any, images: Any, task: Task
+) -> tuple[dict[str, tuple[str, int]], dict[str, dict[str, str]]]:
+    """The fastest layout and thread count of each computing phase, and the seconds of all.
+
+    All ranks choose alike.
+    """
+    told: dict[str, dict[str, str]] = {}
     cores = len(os.sched_getaffinity(0))
     settings = list(itertools.product(LAYOUTS, sorted({task.threads, cores})))
     seconds: dict[str, list[float]] = {phase: [] for phase in COMPUTING}
@@ -177,9 +184,11 @@ def _choose(model: Any, images: Any, task: Task) -> dict[str, tuple[str, int]]:
         total = torch.tensor(own, dtype=torch.float64)
         if task.ranks > 1:
             torch.distributed.all_reduce(total)
+            total /= task.ranks
         chosen[phase] = settings[int(total.argmin())]
-        print(phase, dict(zip(map(str, settings), own)), "best:", chosen[phase], flush=True)
-    return chosen
+        tried = {f"{layout} {threads}": one for (layout, threads), one in zip(settings, total)}
+        told[phase] = {name: f"{float(one):.3g} s" for name, one in tried.items()}
+    return chosen, told
 
 
 def _seconds(call: Callable[[Any, Any], Any], model: Any, images: Any) -> float:
