@@ -33,12 +33,14 @@ from distbench import vgg
 from distbench.launched import ALONE, launched_as
 from distbench.worker import host
 
-SMOKE_BLOCK_S = 0.3
+SMOKE_BLOCK_S, BLOCK_S = 0.3, 3.0
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> None:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in ENDING_SIGNALS:  # a shell may have had SIGINT ignored
+        signal.signal(number, _as_interrupt)
     lines: list[str] = []
     sections: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="side-by-side-") as folder:
@@ -77,7 +79,7 @@ def _arguments() -> argparse.Namespace:
         parser.error("it starts its ranks itself; run it without a launcher")
     arguments.name = arguments.name or arguments.controller + ("_smoke" * arguments.smoke)
     if arguments.block_s is None:
-        arguments.block_s = SMOKE_BLOCK_S if arguments.smoke else 3.0
+        arguments.block_s = SMOKE_BLOCK_S if arguments.smoke else BLOCK_S
     return arguments
 
 
@@ -106,7 +108,10 @@ def _threads(arguments: argparse.Namespace, ranks: int) -> int:
 
 
 def _as_interrupt(number: int, frame: Any) -> NoReturn:
-    raise KeyboardInterrupt
+    """Once: a second signal must not disturb the ending of what runs."""
+    for other in ENDING_SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _save(arguments: argparse.Namespace, lines: list[str], sections: list[dict[str, Any]]) -> None:

@@ -72,7 +72,9 @@ def build(task: Task) -> Contender:
         close=torch.distributed.destroy_process_group if task.ranks > 1 else lambda: None,
         facts={
             "torch": torch.__version__,
-            "best layout and threads": {name: "%s %d" % best for name, best in chosen.items()},
+            "best layout and threads": {
+                name: f"{layout} {threads}" for name, (layout, threads) in chosen.items()
+            },
             "of": tried,
             "data-parallel": "DistributedDataParallel over Gloo" if task.ranks > 1 else "no",
         },
