@@ -65,8 +65,14 @@ def elapsed(call: Callable[[], Any]) -> float:
     return (end_ns - start_ns) / 1e9
 
 
-def save(name: str, lines: list[str], document: dict[str, Any], folder: Path | None = None) -> None:
-    """Prints the lines, and keeps them and the numbers under benchmarks/output/ or in `folder`."""
+def save(
+    name: str,
+    lines: list[str],
+    document: dict[str, Any],
+    folder: Path | None = None,
+    is_shown: bool = True,
+) -> None:
+    """Keeps the lines and the numbers under benchmarks/output/ or in `folder`, and prints the lines."""
     from distbench.worker import host
 
     folder = folder or Path(__file__).parent / "output"
@@ -78,7 +84,8 @@ def save(name: str, lines: list[str], document: dict[str, Any], folder: Path | N
         "versions": host.versions(),
     }
     lines = [*lines, f"machine: {machine['cores']} cores of {machine['cpu']}, not a GPU"]
-    print("\n".join(lines))
+    if is_shown:
+        print("\n".join(lines))
     (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
     content = json.dumps({"machine": machine, **document}, indent=1, sort_keys=True)
     (folder / f"{name}.json").write_text(content + "\n")

@@ -19,7 +19,7 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,10 +48,11 @@ def main() -> None:
             for config in arguments.configs:
                 task = Task(config, arguments.batch_size, ranks, _threads(arguments, ranks))
                 section = Section(dataclasses.replace(task, smoke=arguments.smoke), arguments)
-                section.measure(Path(folder))
+                for _ in section.measure(Path(folder)):  # what comes later may fail
+                    _save(arguments, [*lines, *section.lines()], [*sections, section.document()])
                 sections.append(section.document())
-                lines += [*section.lines, ""]
-                _save(arguments, lines, sections)  # what comes later may fail
+                lines += [*section.lines(), ""]
+                print("\n".join(section.lines()), flush=True)
     if any(section["failed"] for section in sections):
         sys.exit(1)
 
@@ -125,14 +126,13 @@ def _save(arguments: argparse.Namespace, lines: list[str], sections: list[dict[s
         "manifest": machine,
         "sections": sections,
     }
-    save(f"side_by_side_{arguments.name}", lines, document, arguments.output)
+    save(f"side_by_side_{arguments.name}", lines, document, arguments.output, is_shown=False)
 
 
 class Section:
     """One configuration at one number of ranks."""
 
     def __init__(self, task: Task, arguments: argparse.Namespace) -> None:
-        self.lines: list[str] = []
         self._task, self._arguments = task, arguments
         self._absent: dict[str, str] = {}
         self._failed: list[str] = []
@@ -143,8 +143,8 @@ class Section:
         self._how = ""
         self._pythons = {"pytorch": arguments.torch_python}
 
-    def measure(self, folder: Path) -> None:
-        """All groups, one after the other; `lines` then holds the result."""
+    def measure(self, folder: Path) -> Iterator[None]:
+        """All groups, one after the other; what there is can be told after each."""
         self._say(f"== {self._task.label}, {self._controller()}")
         present = []
         for name in self._arguments.contenders:
@@ -162,7 +162,7 @@ class Section:
                 self._groups.append(self._measured(group, folder))
             except ContenderFailedError as error:
                 self._failed.append(f"{error}; not measured: {', '.join(group)}")
-        self.lines = self._lines()
+            yield
 
     def _controller(self) -> str:
         if self._task.ranks == 1:
@@ -219,7 +219,8 @@ class Section:
         }
         return {phase: count * self._task.batch_size for phase, count in of_image.items()}
 
-    def _lines(self) -> list[str]:
+    def lines(self) -> list[str]:
+        """The section for the reader."""
         pairs, shares, exposed = self._found()
         lines = [f"== {self._task.label}, {self._controller()}; {self._how}"]
         lines += [f"{name}: {reason}" for name, reason in self._absent.items()]
