@@ -10,22 +10,24 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from distbench.analysis.statistics import median_interval
 
+Name = TypeVar("Name", bound=Hashable)
+
 
 def time_rounds(
-    contenders: Mapping[str, Callable[[], Any]], rounds: int, seed: int = 0
-) -> dict[str, list[Any]]:
+    contenders: Mapping[Name, Callable[[], Any]], rounds: int, seed: int = 0
+) -> dict[Name, list[Any]]:
     """What each contender returned by round; each round has its own random order.
 
     A contender runs once and returns its own seconds. One round of warm-up is thrown away.
     """
     shuffler = random.Random(seed)
-    times: dict[str, list[Any]] = {name: [] for name in contenders}
+    times: dict[Name, list[Any]] = {name: [] for name in contenders}
     for index in range(rounds + 1):
         names = list(contenders)
         shuffler.shuffle(names)

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
@@ -183,8 +184,8 @@ class Section:
                     if name == comparison.OURS:
                         raise
                     self._absent[name] = f"failed: {error}"
-            calls = {
-                (name, phase): lambda job=job, phase=phase: self._median_s(job, phase)
+            calls: dict[comparison.Key, Callable[[], float]] = {
+                (name, phase): functools.partial(self._median_s, job, phase)
                 for name, job in jobs.items()
                 for phase in job.phases
             }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy
 from mpi4py import MPI
 
@@ -38,11 +40,11 @@ def build(task: Task) -> Contender:
     )
 
 
-def _in_place(world: MPI.Comm, values: numpy.ndarray) -> None:
+def _in_place(world: MPI.Comm, values: numpy.ndarray[Any, Any]) -> None:
     world.Allreduce(MPI.IN_PLACE, values, op=MPI.SUM)
 
 
-def _prove(world: MPI.Comm, own: numpy.ndarray, summed: numpy.ndarray) -> None:
+def _prove(world: MPI.Comm, own: numpy.ndarray[Any, Any], summed: numpy.ndarray[Any, Any]) -> None:
     wanted = world.size * (world.size + 1) / 2
     world.Allreduce(own, summed, op=MPI.SUM)
     if not (summed == wanted).all():
