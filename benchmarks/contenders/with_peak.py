@@ -33,11 +33,6 @@ def build(task: Task) -> Contender:
     )
 
 
-def flops(phase: str) -> int:
-    """2 n³ of the phase `matrix_product_n`."""
-    return 2 * int(phase.removeprefix(PREFIX)) ** 3
-
-
 def _product(side: int) -> Callable[[], Any]:
     """Of normal numbers: zeros would need less power, and so run faster."""
     import tensorflow as tf
