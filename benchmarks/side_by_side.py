@@ -230,7 +230,7 @@ class Section:
             lines += table.fact_lines(name, facts)
         lines += table.pair_lines(pairs)
         lines += table.share_lines(shares) + table.exposed_lines(exposed)
-        lines += table.goal_lines(goals.goals(pairs, shares, self._task.ranks))
+        lines += table.goal_lines(self._goals(pairs, shares))
         most = ", ".join(f"{name} {held / 1e9:.2f}" for name, held in self._peak_rss_bytes.items())
         return [*lines, f"most memory of a rank, GB: {most}"]
 
@@ -240,6 +240,10 @@ class Section:
         shares = [one for times in self._groups for one in comparison.shares(times, flops)]
         exposed = [one for times in self._groups for one in comparison.exposed(times)]
         return pairs, shares, exposed
+
+    def _goals(self, pairs: Sequence[Any], shares: Sequence[Any]) -> list[goals.Goal]:
+        """None for a network that is no VGG."""
+        return [] if self._task.smoke else goals.goals(pairs, shares, self._task.ranks)
 
     def document(self) -> dict[str, Any]:
         """The section for the JSON file."""
@@ -260,7 +264,7 @@ class Section:
             "compared": [one._asdict() for one in pairs],
             "shares_of_peak": [one._asdict() for one in shares],
             "exposed": [one._asdict() for one in exposed],
-            "goals": [one._asdict() for one in goals.goals(pairs, shares, self._task.ranks)],
+            "goals": [one._asdict() for one in self._goals(pairs, shares)],
             "peak_rss_bytes": self._peak_rss_bytes,
         }
 
