@@ -8,23 +8,26 @@ from __future__ import annotations
 import json
 import platform
 import random
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from distbench.analysis.statistics import median_interval
 
+Name = TypeVar("Name", bound=Hashable)
+
 
 def time_rounds(
-    contenders: Mapping[str, Callable[[], Any]], rounds: int, seed: int = 0
-) -> dict[str, list[Any]]:
+    contenders: Mapping[Name, Callable[[], Any]], rounds: int, seed: int = 0
+) -> dict[Name, list[Any]]:
     """What each contender returned by round; each round has its own random order.
 
     A contender runs once and returns its own seconds. One round of warm-up is thrown away.
     """
     shuffler = random.Random(seed)
-    times: dict[str, list[Any]] = {name: [] for name in contenders}
+    times: dict[Name, list[Any]] = {name: [] for name in contenders}
     for index in range(rounds + 1):
         names = list(contenders)
         shuffler.shuffle(names)
@@ -38,11 +41,13 @@ def time_rounds(
 
 def ratio(times: Mapping[str, list[float]], above: str, below: str) -> dict[str, float]:
     """Median and 95 % interval of the rounds' ratios above ÷ below."""
-    ratios = sorted(one / other for one, other in zip(times[above], times[below]))
-    low, high, samples = median_interval(ratios)
-    middle = len(ratios) // 2
-    median = ratios[middle] if len(ratios) % 2 else (ratios[middle - 1] + ratios[middle]) / 2
-    return {"median": median, "low": low, "high": high, "rounds": samples}
+    return spread([one / other for one, other in zip(times[above], times[below])])
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and 95 % interval of one value of each round."""
+    low, high, samples = median_interval(values)
+    return {"median": statistics.median(values), "low": low, "high": high, "rounds": samples}
 
 
 def ratio_text(found: Mapping[str, float]) -> str:
@@ -62,12 +67,18 @@ def elapsed(call: Callable[[], Any]) -> float:
     return (end_ns - start_ns) / 1e9
 
 
-def save(name: str, lines: list[str], document: dict[str, Any]) -> None:
-    """Prints the lines, and keeps them and the numbers under benchmarks/output/."""
+def save(
+    name: str,
+    lines: list[str],
+    document: dict[str, Any],
+    folder: Path | None = None,
+    is_shown: bool = True,
+) -> None:
+    """Keeps the lines and the numbers under benchmarks/output/ or in `folder`, and prints the lines."""
     from distbench.worker import host
 
-    folder = Path(__file__).parent / "output"
-    folder.mkdir(exist_ok=True)
+    folder = folder or Path(__file__).parent / "output"
+    folder.mkdir(parents=True, exist_ok=True)
     machine = {
         "cpu": host.cpu_name(),
         "cores": len(host.machine()["cores_allowed"]),
@@ -75,7 +86,8 @@ def save(name: str, lines: list[str], document: dict[str, Any]) -> None:
         "versions": host.versions(),
     }
     lines = [*lines, f"machine: {machine['cores']} cores of {machine['cpu']}, not a GPU"]
-    print("\n".join(lines))
+    if is_shown:
+        print("\n".join(lines))
     (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
     content = json.dumps({"machine": machine, **document}, indent=1, sort_keys=True)
     (folder / f"{name}.json").write_text(content + "\n")
