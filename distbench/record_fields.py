@@ -17,6 +17,7 @@ MAX_TIME_NS = 10**18  # 31 years: a start and a duration add up within 64 bits
 MAX_COUNT = 2**31  # what readers can keep in 32 bits
 MAX_BYTES = 2**60  # of gradients: far more than any memory, and sums of it are still exact
 MAX_READING = 10**18  # of an instrument
+MAX_SECONDS = 1e9  # of a rank's life
 MAX_RATE = 1e30  # FLOP/s
 MAX_WORD = 4096  # characters of a name
 TIMES = ("start_ns", "duration_ns")
@@ -98,6 +99,21 @@ def problem_of_preflight(record: Mapping[str, Any]) -> str | None:
     rate: Any = peak.get("flops_per_s") if type(peak) is dict else None
     is_rate = _is_number(rate, MAX_RATE) and rate > 0
     return None if is_rate else "preflight without a valid measured_peak"
+
+
+def problem_of_final(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with the costs of a rank, which older records lack; None where nothing is."""
+    stages = record.get("start_up_s", {})
+    if type(stages) is not dict or not all(map(_is_word, stages)):
+        return "final without valid stages in start_up_s"
+    seconds = [*stages.values(), record.get("life_s", 0)]
+    if not all(_is_number(value, MAX_SECONDS) and value >= 0 for value in seconds):
+        return "final without valid seconds"
+    for name in ("peak_memory_bytes", "device_peak_memory_bytes"):
+        value = record.get(name)
+        if value is not None and not (type(value) is int and 0 <= value < MAX_BYTES):
+            return f"final without a valid {name}"
+    return None
 
 
 def problem_of_failure(record: Mapping[str, Any]) -> str | None:

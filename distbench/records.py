@@ -32,6 +32,7 @@ from distbench.record_fields import (
     pack_times,
     problem_of_block,
     problem_of_failure,
+    problem_of_final,
     problem_of_header,
     problem_of_preflight,
     problem_of_size,
@@ -250,6 +251,7 @@ _FIELD_CHECKS: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "block": problem_of_block,
     "wait": problem_of_wait,
     "preflight": problem_of_preflight,
+    "final": problem_of_final,
     "failure": problem_of_failure,
 }
 LineCheck = Callable[[dict[str, Any], RankRecords, int, "str | None"], "str | None"]

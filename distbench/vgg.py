@@ -144,6 +144,22 @@ class Vgg:
         return BYTES_PER_PARAMETER * self.parameter_count
 
     @property
+    def activation_bytes(self) -> int:
+        """Bytes of one image and of what each layer makes of it, in float32; a ReLU works in place."""
+        side, channels = self.image_size, INPUT_CHANNELS
+        values = side**2 * channels
+        for layer in self.layers:
+            if isinstance(layer, FullyConnected):
+                values += layer.outputs
+                continue
+            if isinstance(layer, Convolution):
+                channels = layer.outputs
+            elif isinstance(layer, MaxPool):
+                side //= 2
+            values += side**2 * channels
+        return BYTES_PER_PARAMETER * values
+
+    @property
     def forward_macs(self) -> int:
         """Multiply-accumulates of one image's forward pass; bias, ReLU, pool and LRN left out."""
         return sum(layer.macs for layer in self.weight_layers)

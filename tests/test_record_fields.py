@@ -10,6 +10,7 @@ from distbench.record_fields import (
     pack_times,
     problem_of_block,
     problem_of_failure,
+    problem_of_final,
     problem_of_header,
     problem_of_preflight,
     problem_of_size,
@@ -148,3 +149,30 @@ def test_telemetry_that_readers_cannot_use_is_named(telemetry: Any) -> None:
     assert "without a valid telemetry" in str(problem_of_block(record))
     pack_times(whole := block("forward", 1, [1.0], telemetry={"before": None, "after": {}}))
     assert problem_of_block(whole) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("start_up_s", 3.0),
+        ("start_up_s", {"importing": "5"}),
+        ("start_up_s", {"importing": -1.0}),
+        ("start_up_s", {"importing": float("nan")}),
+        ("start_up_s", {"x" * 5000: 1.0}),
+        ("life_s", 1e12),
+        ("life_s", None),
+        ("peak_memory_bytes", 1.5),
+        ("peak_memory_bytes", -1),
+        ("device_peak_memory_bytes", 2**60),
+    ],
+)
+def test_costs_that_no_rank_has_are_refused(name: str, value: object) -> None:
+    whole = {
+        "start_up_s": {"importing": 5.0},
+        "life_s": 100.0,
+        "peak_memory_bytes": 3_000_000_000,
+        "device_peak_memory_bytes": None,
+    }
+    assert problem_of_final(whole) is None
+    assert problem_of_final({}) is None  # of older records
+    assert name.split("_")[-1] in str(problem_of_final({**whole, name: value}))

@@ -34,6 +34,14 @@ def test_full_size_counts(configuration: str) -> None:
     assert network.grad_bytes == 4 * parameters
 
 
+@pytest.mark.parametrize(
+    ("configuration", "mebibytes"),
+    [("A", 34.8), ("A-LRN", 47.0), ("B", 53.2), ("C", 58.1), ("D", 58.1), ("E", 63.1)],
+)
+def test_activations(configuration: str, mebibytes: float) -> None:
+    assert vgg.build(configuration).activation_bytes / 2**20 == pytest.approx(mebibytes, abs=0.06)
+
+
 @pytest.mark.parametrize("configuration", vgg.CONFIGURATIONS)
 def test_small_counts(configuration: str) -> None:
     network = vgg.build(configuration, 32, 10, fc_units=128, width_multiplier=0.25)

@@ -12,6 +12,7 @@ from distbench import units
 from distbench.analysis.collect import Run
 from distbench.analysis.summary import BASELINE, headline_phase
 from distbench.plain_text import aligned, printable
+from distbench.report.cost_rows import cost_rows
 from distbench.report.findings import Findings, arithmetic, title
 from distbench.report.limit_tables import limit_lines, limit_markdown
 from distbench.report.loss_tables import loss_lines, loss_markdown, loss_table
@@ -213,6 +214,7 @@ def environment_rows(run: Run) -> list[tuple[str, str]]:
         ("records gathered by", str(header["transport"])),
         ("MPI", str(run.manifest.get("mpi_library") or "not used")),
         ("git commit", str(run.manifest.get("git_commit") or "unknown")),
+        *cost_rows(run),
     ]
     shown = ("tensorflow", "tensorflow-cpu", "python", "distbench", "nvidia-nccl-cu12")
     if config.sizes:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import NamedTuple
 
 BEFORE_BLOCK, IN_STEPS, AFTER_BLOCK = 0, 1, 2
+WARM_UP = "warm-up"
 SET_UP = -1  # the block of everything before the first one
 _OWN_CODE = Path(__file__).parents[1]
 # Where our own code waits for the other ranks: mpi4py's calls have no frame of their own.
@@ -50,6 +51,7 @@ class Pulse:
         self.is_timing = False  # between the first block and the end of the last
         self.is_warm = False  # every warm-up block is done, so that a step's usual time is known
         self.steps_left = 0  # of the plan, from the first timed block on
+        self.stages = [(self.stage, self.started_s)]  # and when each began, up to the timed blocks
         self._main_thread = threading.get_ident()
 
     def enter(self, stage: str) -> None:
@@ -57,9 +59,13 @@ class Pulse:
         self.is_timing = False
         block, part, step = self.place
         self._move(stage, Place(block, part, step + 1))
+        if not self.is_warm:
+            self.stages.append((stage, self.moved_s))
 
     def enter_block(self, index: int, stage: str) -> None:
         """The rank goes to meet the others before block `index` of the plan."""
+        if self.place.block == SET_UP:
+            self.stages.append((WARM_UP, self.clock_s()))
         self.is_timing = True
         self._move(stage, Place(index, BEFORE_BLOCK, 0))
 
@@ -67,6 +73,7 @@ class Pulse:
         """From now on a step's usual time is known, and how many of them are to come."""
         self.steps_left = steps_left
         self.is_warm = True
+        self.stages.append(("timing", self.clock_s()))
 
     def begin_steps(self) -> None:
         """The ranks have met."""

@@ -12,6 +12,7 @@ from distbench.groups import REDUCING, WITH_ITSELF, Group
 from distbench.plan import PlannedBlock, phases_of, plan_blocks
 from distbench.rank_writer import RankWriter
 from distbench.worker import preflight
+from distbench.worker.costs import costs
 from distbench.worker.device import Device
 from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.faults import Saboteur
@@ -96,7 +97,8 @@ def measure(session: Session) -> None:
     session.enter("the last checks", "checking weights and gradients after the last block")
     session.saboteur.at("final")
     found = _prove_after_timing(session, built)
-    session.writer.append("final", trained_parameters_digest=trained, **found)
+    spent = costs(session.pulse, session.device)
+    session.writer.append("final", trained_parameters_digest=trained, **found, **spent)
 
 
 def _build(session: Session) -> Built:

@@ -1,0 +1,58 @@
+"""What a rank costs beside its timed steps: the time before them, by stage, and its peak memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from distbench.worker.device import Device
+from distbench.worker.pulse import Pulse
+
+PROCESS_START = "starting Python"
+_START_FIELD = 21  # of /proc/self/stat, in clock ticks since the machine's start
+
+
+def costs(pulse: Pulse, device: Device) -> dict[str, Any]:
+    """For the final record: `start_up_s` by stage, `life_s`, and the peak memory in bytes.
+
+    `life_s` goes from the process's start to now. A device's peak is None where TensorFlow does not
+    tell it, as on CPUs.
+    """
+    age_s = process_age_s()
+    return {
+        "start_up_s": start_up_s(pulse, age_s - (pulse.clock_s() - pulse.started_s)),
+        "life_s": age_s,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "device_peak_memory_bytes": _device_peak_bytes(device),
+    }
+
+
+def start_up_s(pulse: Pulse, before_s: float) -> dict[str, float]:
+    """Seconds of each stage before the first timed step; `before_s` went by before there was a pulse."""
+    found = {PROCESS_START: max(0.0, before_s)}
+    for (stage, began_s), (_, ended_s) in pairwise(pulse.stages):
+        found[stage] = found.get(stage, 0.0) + ended_s - began_s
+    return found
+
+
+def process_age_s(stat: Path = Path("/proc/self/stat")) -> float:
+    """How long ago this process was started; 0 where the kernel does not tell."""
+    try:
+        # The name in brackets may hold anything, so that fields count from the last bracket.
+        fields = stat.read_text().rpartition(")")[2].split()
+        ticks = int(fields[_START_FIELD - 2])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _device_peak_bytes(device: Device) -> int | None:
+    if device.kind != "GPU":
+        return None
+    import tensorflow as tf
+
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])

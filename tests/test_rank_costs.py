@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distbench import vgg
+from distbench.analysis.collect import Run, load_run
+from distbench.analysis.rank_costs import StartUp, expected_bytes, memory, start_up
+from distbench.config import Config
+from tests.fakes import ladder_blocks, write_run
+
+
+def two_ranks(directory: Path, *finals: dict[str, Any]) -> Run:
+    write_run(directory, [ladder_blocks(), ladder_blocks()])
+    run = load_run(directory)
+    for records, final in zip(run.ranks, finals):
+        records.final = final
+    return run
+
+
+def test_the_slowest_rank_of_each_stage_counts(run_directory: Path) -> None:
+    run = two_ranks(
+        run_directory,
+        {"start_up_s": {"importing": 5.0, "preflight": 20.0}, "life_s": 100.0},
+        {"start_up_s": {"importing": 9.0, "preflight": 10.0}, "life_s": 100.0},
+    )
+    assert start_up(run) == StartUp({"importing": 9.0, "preflight": 20.0}, 0.2)
+
+
+def test_older_records_tell_nothing(run_directory: Path) -> None:
+    run = two_ranks(run_directory, {}, {})
+    assert start_up(run) is None
+    assert memory(run) is None
+
+
+def test_the_rank_that_took_most_memory_counts(run_directory: Path) -> None:
+    told = {"peak_memory_bytes": 3_000, "device_peak_memory_bytes": 500}
+    found = memory(two_ranks(run_directory, told, {**told, "peak_memory_bytes": 4_000}))
+    assert found is not None
+    assert (found.host_bytes, found.device_bytes) == (4_000, 500)
+
+
+def test_the_network_asks_for_what_the_formula_says(run_directory: Path) -> None:
+    """VGG-D at batch 32: 4 · 553.4 MB + 134.2 MB + 32 · 60.9 MB."""
+    run = dataclasses.replace(two_ranks(run_directory), config=Config())
+    network = vgg.build("D")
+    assert expected_bytes(run) == 4 * 553_430_176 + 2**27 + 32 * network.activation_bytes
+    assert expected_bytes(run) == pytest.approx(4.30e9, rel=0.005)
