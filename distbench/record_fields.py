@@ -103,17 +103,24 @@ def problem_of_preflight(record: Mapping[str, Any]) -> str | None:
 
 def problem_of_final(record: Mapping[str, Any]) -> str | None:
     """What is wrong with the costs of a rank, which older records lack; None where nothing is."""
-    stages = record.get("start_up_s", {})
-    if type(stages) is not dict or not all(map(_is_word, stages)):
+    stages = record.get("start_up_s", [])
+    if type(stages) is not list or not all(map(_is_stage, stages)):
         return "final without valid stages in start_up_s"
-    seconds = [*stages.values(), record.get("life_s", 0)]
-    if not all(_is_number(value, MAX_SECONDS) and value >= 0 for value in seconds):
-        return "final without valid seconds"
+    if not _is_duration(record.get("life_s", 0)):
+        return "final without a valid life_s"
     for name in ("peak_memory_bytes", "device_peak_memory_bytes"):
         value = record.get(name)
         if value is not None and not (type(value) is int and 0 <= value < MAX_BYTES):
             return f"final without a valid {name}"
     return None
+
+
+def _is_stage(stage: Any) -> bool:
+    return type(stage) is list and len(stage) == 2 and _is_word(stage[0]) and _is_duration(stage[1])
+
+
+def _is_duration(value: Any) -> bool:
+    return _is_number(value, MAX_SECONDS) and value >= 0
 
 
 def problem_of_failure(record: Mapping[str, Any]) -> str | None:

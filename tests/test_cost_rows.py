@@ -8,7 +8,7 @@ from tests.test_rank_costs import two_ranks
 
 def test_costs_are_rows_where_they_are_known(run_directory: Path) -> None:
     told = {
-        "start_up_s": {"starting Python": 0.4, "preflight": 25.0},
+        "start_up_s": [["starting Python", 0.4], ["preflight", 25.0]],
         "life_s": 125.0,
         "peak_memory_bytes": 3_400_000_000,
         "device_peak_memory_bytes": None,

@@ -53,7 +53,7 @@ def test_a_rank_tells_its_life_and_memory() -> None:
     pulse = Pulse()
     pulse.enter("building the graph")
     found = costs(pulse, CPU)
-    assert found["start_up_s"]["starting Python"] == pytest.approx(process_age_s(), rel=0.5)
+    assert dict(found["start_up_s"])["starting Python"] == pytest.approx(process_age_s(), rel=0.5)
     assert found["life_s"] > 0
     assert 10e6 < found["peak_memory_bytes"] < 1e12
     assert found["device_peak_memory_bytes"] is None

@@ -24,8 +24,8 @@ def two_ranks(directory: Path, *finals: dict[str, Any]) -> Run:
 def test_the_slowest_rank_of_each_stage_counts(run_directory: Path) -> None:
     run = two_ranks(
         run_directory,
-        {"start_up_s": {"importing": 5.0, "preflight": 20.0}, "life_s": 100.0},
-        {"start_up_s": {"importing": 9.0, "preflight": 10.0}, "life_s": 100.0},
+        {"start_up_s": [["importing", 5.0], ["preflight", 20.0]], "life_s": 100.0},
+        {"start_up_s": [["importing", 9.0], ["preflight", 10.0]], "life_s": 100.0},
     )
     assert start_up(run) == StartUp({"importing": 9.0, "preflight": 20.0}, 0.2)
 

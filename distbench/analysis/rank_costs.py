@@ -31,7 +31,7 @@ def start_up(run: Run) -> StartUp | None:
     shares = [0.0]
     for records in run.ranks:
         final = records.final or {}
-        stages: dict[str, float] = final.get("start_up_s", {})
+        stages: dict[str, float] = dict(final.get("start_up_s", ()))
         for stage, seconds in stages.items():
             found[stage] = max(seconds, found.get(stage, 0.0))
         if final.get("life_s"):

@@ -24,7 +24,7 @@ def costs(pulse: Pulse, device: Device) -> dict[str, Any]:
     """
     age_s = process_age_s()
     return {
-        "start_up_s": start_up_s(pulse, age_s - (pulse.clock_s() - pulse.started_s)),
+        "start_up_s": list(start_up_s(pulse, age_s - (pulse.clock_s() - pulse.started_s)).items()),
         "life_s": age_s,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "device_peak_memory_bytes": _device_peak_bytes(device),
