@@ -78,6 +78,18 @@ def test_the_first_verdict_stands(run: RunDirectory) -> None:
     assert json.loads(run.layout.status.read_text())["cause"] == CAUSE.sentence
 
 
+def test_a_signal_gives_way_to_what_it_followed_from(run: RunDirectory) -> None:
+    signalled = Cause("rank 2 received SIGTERM", 143, (2,), "SIGTERM")
+    leave_verdict(run, signalled)
+    leave_verdict(run, Cause("rank 0 received SIGTERM", 143, (0,), "SIGTERM"))
+    assert read_object(run.layout.status)["rank"] == 2
+    stream = io.StringIO()
+    farewell(run, stream=stream)(CAUSE, False)
+    assert stream.getvalue().startswith(f"distbench: {CAUSE.sentence}")
+    leave_verdict(run, signalled)
+    assert read_object(run.layout.status)["cause"] == CAUSE.sentence
+
+
 def test_a_directory_of_another_node_gets_no_verdict(run: RunDirectory) -> None:
     run.is_shared = False
     leave_verdict(run, CAUSE)

@@ -75,7 +75,7 @@ def _is_told_already(cause: Cause, run: RunDirectory) -> bool:
     """Whether a rank has told the cause; the one that failed tells the others before it tells the disk."""
     tells_itself = not (cause.is_loss or cause.is_signal)
     patience_ends_s = time.monotonic() + (TELLING_PATIENCE_S if tells_itself else 0.0)
-    while not run.failed_already():
+    while not run.failed_already(but_for_signals=not cause.is_signal):
         if time.monotonic() >= patience_ends_s:
             return False
         time.sleep(0.02)

@@ -29,7 +29,7 @@ class Farewell:
 
     def __call__(self, cause: Cause, is_echo: bool) -> None:
         """Whatever fails in one part must not keep the others from being left."""
-        is_echo = is_echo or self._is_told_already()
+        is_echo = is_echo or self._is_told_already(cause)
         is_late = cause.error == TimeLimitError.__name__
         parts: list[Callable[[Cause, bool], None]] = [self._leave_verdict, self._leave_record]
         if is_late:
@@ -42,9 +42,13 @@ class Farewell:
         if not is_late:  # else the rank that tells who came needs the files of the others
             self._reports.withdraw()
 
-    def _is_told_already(self) -> bool:
+    def _is_told_already(self, cause: Cause) -> bool:
         """Where rank 0 is gone, each of the others judges; the first one tells."""
-        return self._rank != 0 and self.run is not None and self.run.failed_already()
+        return (
+            self._rank != 0
+            and self.run is not None
+            and self.run.failed_already(but_for_signals=not cause.is_signal)
+        )
 
     def _say(self, cause: Cause, is_echo: bool) -> None:
         if is_echo or (self.run is None and self._reports.are_told()):
@@ -90,8 +94,11 @@ class Farewell:
 
 
 def leave_verdict(run: RunDirectory, cause: Cause) -> None:
-    """Writes status.json where this rank sees it and no rank has written a failure before."""
-    if run.is_shared and not run.failed_already():
+    """Writes status.json where this rank sees it and none stands there that is as good.
+
+    What a rank did wrong stands against the signals that follow from it.
+    """
+    if run.is_shared and not run.failed_already(but_for_signals=not cause.is_signal):
         run.write_status(
             "failed",
             cause.exit_code,
