@@ -13,11 +13,12 @@ from distbench.errors import DistbenchError, RankFailedError, UsageError
 from distbench.launched import launched_as
 from distbench.overrides import ENVIRONMENT_PREFIX, OTHER_VARIABLES
 from distbench.study import study_fields, study_files
+from distbench.study.launch_runner import Interrupts
 from distbench.study.study import MARK_VARIABLE, Study, cells_of, changes, read_study
 from distbench.study.study_files import Attempt, StudyRecord
 from distbench.study.study_jobs import waiting_lines, write_jobs
 from distbench.study.study_plan import Console, plan_lines
-from distbench.study.study_runner import Interrupts, StudyRunner
+from distbench.study.study_runner import StudyRunner
 
 
 @dataclass(frozen=True)
