@@ -2,8 +2,9 @@
 
 The logarithm of a launch's rate is taken to be a candidate's part, plus its round's, plus noise that is
 alike for all candidates: a few launches of each do not tell the spread, those of all together do. The
-fit is Huber's (1973, Annals of Statistics 1(5), 799-821): a launch that lies far off, as one does that
-shared the machine with somebody, is pulled in to MOST_DEVIATIONS, and the interval allows for that.
+fit is an M-estimate with Hampel's three-part function (1974, JASA 69(346), 383-393), begun at Huber's
+(1973, Annals of Statistics 1(5), 799-821), whose interval is used: so a launch that shared the machine
+with somebody counts little, and beyond FAR_OFF robust standard deviations not at all.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import numpy as np
 
 from distbench.analysis.log_ratios import NAN, LogRatio
 
-MOST_DEVIATIONS = (
-    2.0  # robust standard deviations; nearly all launches of a quiet machine lie within
-)
+# Robust standard deviations: up to the first a launch counts in full, from there on as if it lay there,
+# and from the second to the last ever less.
+FULL, FALLING, FAR_OFF = 2.0, 3.0, 5.0
 LEAST_FREEDOM = 4  # with less nothing tells which of the launches is the one that lies off
-MOST_TURNS = 50
+HUBER_TURNS, MOST_TURNS = 20, 60
 _MAD_TO_SD = 1.4826  # of a normal distribution
 _ENOUGH = 1e-9  # of a logarithm: a billionth is no change
 
@@ -38,9 +39,13 @@ class LaunchRate(NamedTuple):
 
 @dataclass(frozen=True)
 class LaunchEffects:
-    """The fit of many launches. `spread` is the sd of one launch's logarithm, NaN where unknown."""
+    """The fit of many launches. `spread` is the sd of one launch's logarithm, NaN where unknown.
+
+    `far_off` are the launches that lie so far from the fit that they count for nothing.
+    """
 
     rates: tuple[LaunchRate, ...]
+    far_off: tuple[LaunchRate, ...]
     spread: float
     freedom: float
     _design: Array
@@ -96,9 +101,15 @@ def fit_launches(rates: Iterable[LaunchRate]) -> LaunchEffects:
     logs = np.log([one.images_per_s for one in rates])
     solve = np.linalg.pinv(design)
     freedom = len(rates) - int(np.linalg.matrix_rank(design))
-    solution, spread = _fit(design, solve, logs, freedom)
+    solution, spread, robust = _fit(design, solve, logs, freedom)
+    distances = np.abs(logs - design @ solution)
     return LaunchEffects(
         rates=rates,
+        far_off=tuple(
+            one
+            for one, distance in zip(rates, distances)
+            if distance > max(FAR_OFF * robust, _ENOUGH)
+        ),
         spread=spread,
         freedom=float(freedom),
         _design=design,
@@ -127,25 +138,38 @@ def _round_code(rounds: dict[int, int], number: int) -> Array:
     return code
 
 
-def _fit(design: Array, solve: Array, logs: Array, freedom: int) -> tuple[Array, float]:
-    """The solution, and the sd of one launch: that of the pulled-in residuals, allowed for the pulling."""
+def _fit(design: Array, solve: Array, logs: Array, freedom: int) -> tuple[Array, float, float]:
+    """The solution, the sd of one launch allowed for the pulling in, and the robust sd (∞: not used)."""
     solution = solve @ logs
     if freedom < 1:
-        return solution, NAN
-    residuals, most = logs - design @ solution, math.inf
+        return solution, NAN, math.inf
+    residuals, robust = logs - design @ solution, math.inf
     # A candidate's only launch has no residual, whatever it was.
     tells = 1 - np.einsum("rc,cr->r", design, solve) > _ENOUGH
-    for _ in range(MOST_TURNS if freedom >= LEAST_FREEDOM else 0):
-        most = MOST_DEVIATIONS * _robust_spread(residuals[tells], freedom)
-        change = solve @ np.clip(residuals, -most, most)
+    for turn in range(MOST_TURNS if freedom >= LEAST_FREEDOM else 0):
+        robust = _robust_spread(residuals[tells], freedom)
+        change = solve @ _pulled(residuals, robust, turn >= HUBER_TURNS)
         solution = solution + change
         residuals = logs - design @ solution
-        if np.abs(change).max() < _ENOUGH:
+        if turn > HUBER_TURNS and np.abs(change).max() < _ENOUGH:
             break
-    share = float((np.abs(residuals[tells]) <= most).mean())
-    pulled = np.clip(residuals, -most, most)
-    allowed = 1 + (len(logs) - freedom) / len(logs) * (1 - share) / share if share else math.inf
-    return solution, allowed * math.sqrt(float(pulled @ pulled) / freedom) / (share or 1.0)
+    pulled = _pulled(residuals, robust, falling=True)
+    share = float((np.abs(residuals[tells]) <= FULL * robust).mean())
+    if not share:  # of arithmetic's rounding alone
+        return solution, 0.0, robust
+    allowed = 1 + (len(logs) - freedom) / len(logs) * (1 - share) / share
+    return solution, allowed * math.sqrt(float(pulled @ pulled) / freedom) / share, robust
+
+
+def _pulled(residuals: Array, spread: float, falling: bool) -> Array:
+    """Residuals pulled in to FULL spreads; where `falling`, to nothing beyond FAR_OFF."""
+    if math.isinf(spread):
+        return residuals
+    near = np.clip(residuals, -FULL * spread, FULL * spread)
+    if not falling or not spread:
+        return near
+    rest = (FAR_OFF - np.abs(residuals) / spread) / (FAR_OFF - FALLING)
+    return np.asarray(near * np.clip(rest, 0, 1))
 
 
 def _robust_spread(residuals: Array, freedom: int) -> float:

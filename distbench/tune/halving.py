@@ -21,11 +21,11 @@ LEAST_DIFFERENCE = (
     DEFAULT_THRESHOLD  # the rate that matters; launches of one setting differ by as much
 )
 NOT_MUCH_FASTER = f"at most {100 * LEAST_DIFFERENCE:g} % faster"
-LEADER = "the winner"
-LEAST_ROUNDS = 3  # before a leader is called one
+_ROUNDING = 1e-9  # of arithmetic: launches that are all alike differ by nothing
+LEAST_ROUNDS = 4  # before a leader is called one
 # Rounds of a stage after which the worse half leaves: each time there are about as many launches as
 # before, of half as many settings.
-HALVING_ROUNDS = (3, 6, 12, 24)
+HALVING_ROUNDS = (4, 8, 16)
 LEAST_AFTER_HALVING = 2
 
 
@@ -69,7 +69,7 @@ def _behind(effects: LaunchEffects, candidate: int, leader: int, confidence: flo
 def verdict(low: float, high: float) -> str:
     """What an interval of a rate ÷ the leader's says; NaN decides nothing."""
     most = 1 + LEAST_DIFFERENCE
-    if high < 1:
+    if high < 1 - _ROUNDING:
         return SLOWER
     if low >= 1 / most and high <= most:
         return NO_DIFFERENCE

@@ -228,6 +228,11 @@ def _notes(gathered: Gathered) -> Iterator[str]:
     for purpose, launch in gathered.launches():
         for warning in launch.warnings:
             yield f"suspect: {gathered.tuning.cell(purpose.choice).label}: {warning}"
+    for one in found.effects.far_off if found.rates else ():
+        yield (
+            f"note: in round {one.round} {gathered.label(one.candidate)} gave "
+            f"{units.rate(one.images_per_s)} images/s, which lies so far off that it does not count"
+        )
     launches = len(record.launches)
     rates = sum(purpose.what == RATE for purpose in record.launches)
     text = f"note: {launches} launch(es), {rates} of them in {found.rounds} round(s), took "

@@ -39,7 +39,7 @@ def method_lines(tuning: Tuning) -> list[str]:
         "Each launch is a job of its own. A round is one launch of each setting that is left, in an "
         "order shuffled anew; a setting is judged by the medians of its launches, each set against "
         "the others of its round, with the spread pooled over all settings; a launch that lies far "
-        "off is pulled in (Huber). All intervals at all looks hold together with 95 %."
+        "off counts little (Huber, Hampel). All intervals at all looks hold together with 95 %."
     )
     if not in_stages(tuning):
         return ["All combinations of the levels take part.", rounds, halving]
