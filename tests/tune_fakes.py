@@ -41,7 +41,8 @@ batch_size = [2, 4]
 
 def tuning_of(ranks: int = 2, run: Mapping[str, Any] | None = None, **tables: Any) -> Tuning:
     """A tuning of short runs; `tables` are further tables, by default two batch sizes as axes."""
-    own = {"study": {"name": "small", "ranks": ranks}, "run": {**SMALL_RUN, **(run or {})}}
+    study = tables.pop("study", {"name": "small", "ranks": ranks})
+    own = {"study": study, "run": {**SMALL_RUN, **(run or {})}}
     if not {"axes", "horovod"} & set(tables):
         tables["axes"] = {"batch_size": [2, 4]}
     return make_tuning({**own, **tables}, "tune.toml", None, TWO_CORES)

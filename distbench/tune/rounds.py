@@ -62,6 +62,7 @@ class Rounds:
     alive: list[int] = field(default_factory=list)
     count: int = 0
     looks: int = 0  # at which it was decided who stays
+    was_half_way: bool = False
 
     def __post_init__(self) -> None:
         self._shuffler = random.Random(self.seed)
@@ -123,11 +124,18 @@ class Rounds:
         is_decided = turn >= halving.LEAST_ROUNDS and halving.is_decided(
             [one for one in found if one.candidate in self.alive]
         )
-        if turn in halving.HALVING_ROUNDS and not is_decided:
+        if (turn in halving.HALVING_ROUNDS or self._is_half_way()) and not is_decided:
             self.drop(halving.worse_half(effects, self.alive), HALVED)
         rate = units.rate(effects.rate(leader).ratio)
         self.say(f"round {self.count}: {len(self.alive)} left, the best at {rate} images/s")
         return is_decided or len(self.alive) == 1
+
+    def _is_half_way(self) -> bool:
+        """Whether half of what there is was used just now: the rest is for the better half."""
+        if not self.was_half_way and self.launches.is_half_spent(self.count):
+            self.was_half_way = True
+            return True
+        return False
 
     @property
     def confidence(self) -> float:

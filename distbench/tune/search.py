@@ -112,7 +112,9 @@ def _screen(space: Space, rounds: Rounds) -> bool:
     for turn in range(1, SCREENING_ROUNDS + 1):
         if not rounds.run_one():
             return False
-        if not rounds.alive or rounds.launches.is_half_spent(rounds.count):
+        if rounds.launches.is_half_spent(rounds.count):
+            rounds.was_half_way = True
+        if not rounds.alive or rounds.was_half_way:
             return True
         if turn > 1:
             rounds.looks += 1

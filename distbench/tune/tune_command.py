@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distbench.errors import DistbenchError, RankFailedError, TimeLimitError, UsageError
 from distbench.overrides import toml_table
@@ -20,7 +20,9 @@ from distbench.tune.default_axes import this_machine
 from distbench.tune.tune_file import Tuning, make_tuning, own_table, read_budget
 from distbench.tune.tune_files import WHAT, TuneRecord
 from distbench.tune.tune_plan import plan_lines
-from distbench.tune.tune_runner import TuneRunner
+
+if TYPE_CHECKING:
+    from distbench.tune.tune_runner import TuneRunner
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ def _recorded(options: Options, tables: Mapping[str, Any], source: str) -> TuneR
 def _run(
     record: TuneRecord, environ: Mapping[str, str], console: Console, is_resumed: bool
 ) -> Outcome:
-    from distbench.tune.rounds import DECIDED  # numpy and scipy load only where something is run
+    # numpy and scipy load only where something is run
+    from distbench.tune.rounds import DECIDED
+    from distbench.tune.tune_runner import TuneRunner
 
     interrupts = Interrupts()
     with interrupts.caught():

@@ -76,8 +76,9 @@ class Tuning:
 
     def _chosen(self, choice: Choice) -> dict[str, Any]:
         levels = [axis.levels[level] for axis, level in zip(self.space.axes, choice)]
+        hosts = {"hosts": self.study.hosts[0]} if self.study.hosts else {}
         named = zip(self.space.axes, levels)
-        return {axis.name: level for axis, level in named if level is not None}
+        return hosts | {axis.name: level for axis, level in named if level is not None}
 
 
 def read_budget(text: str, source: str) -> float:

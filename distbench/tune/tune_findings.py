@@ -256,13 +256,14 @@ def _about_efficiency(gathered: Gathered) -> Iterator[str]:
         yield "note: the winner has the highest efficiency of those measured, too"
         return
     highest, own = efficiency[best].efficiency, efficiency[found.leader].efficiency
-    overlap = not highest.low > own.high
-    doubt = " (their intervals overlap)" if overlap else ""
-    yield (
-        f"note: efficiency ranks them otherwise: {gathered.label(best)} has "
-        f"{units.percent(highest.value)} and the winner {units.percent(own.value)}{doubt}. "
-        f"{WHY_EFFICIENCY_DIFFERS}"
+    both = (
+        f"{gathered.label(best)} has {units.percent(highest.value)} and the winner "
+        f"{units.percent(own.value)}"
     )
+    if not highest.low > own.high:
+        yield f"note: their efficiencies are not told apart: {both}"
+        return
+    yield f"note: efficiency ranks them otherwise: {both}. {WHY_EFFICIENCY_DIFFERS}"
 
 
 def _about_training(gathered: Gathered) -> Iterator[str]:
