@@ -1,9 +1,10 @@
 """Which settings stay after a round, and when the leader is known. Pure decisions on fitted launches.
 
 A setting leaves where its interval against the leader ends below 1, or, at some rounds and where half
-of the budget is spent, where it is in the worse half. Every look at the same launches is one more chance to be fooled: the 5 % of error are
-shared out over the looks, 1/2 for the first, 1/6 for the second, 1/12 …, which add up to the whole, and
-at each look over all settings (Bonferroni). So all intervals of all looks hold together with 95 %.
+of the budget is spent, where it is in the worse half. Every look at the same launches is one more chance
+to be fooled: the 5 % of error are shared out over the looks, 1/2 for the first, 1/6 for the second,
+1/12 …, which add up to the whole, and at each look over all settings (Bonferroni). So all intervals of
+all looks hold together with 95 %.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from distbench.report.tune_report import CandidateRow, EffectRow, TuneFindings, 
 from distbench.study.study_plan import duration
 from distbench.tune import winner
 from distbench.tune.budget import Budget
-from distbench.tune.halving import NOT_MUCH_FASTER, Behind
+from distbench.tune.halving import LEAST_DIFFERENCE, NOT_MUCH_FASTER, Behind
 from distbench.tune.rounds import DECIDED, TOO_MANY_ROUNDS, Failure
 from distbench.tune.search import Found, level_effect, search
 from distbench.tune.space import Choice, changed_levels, level_text
@@ -260,7 +260,7 @@ def _about_efficiency(gathered: Gathered) -> Iterator[str]:
         f"{gathered.label(best)} has {units.percent(highest.value)} and the winner "
         f"{units.percent(own.value)}"
     )
-    if not highest.low > own.high:
+    if not highest.low > own.high or highest.value - own.value < LEAST_DIFFERENCE:
         yield f"note: their efficiencies are not told apart: {both}"
         return
     yield f"note: efficiency ranks them otherwise: {both}. {WHY_EFFICIENCY_DIFFERS}"

@@ -32,8 +32,8 @@ def method_lines(tuning: Tuning) -> list[str]:
     """How it is searched, one sentence a line."""
     halving = (
         "After each round what is clearly slower than the leader leaves, after rounds "
-        f"{', '.join(map(str, HALVING_ROUNDS[:-1]))} and {HALVING_ROUNDS[-1]}, and when half of the budget is spent, the "
-        "worse half; it "
+        f"{', '.join(map(str, HALVING_ROUNDS[:-1]))} and {HALVING_ROUNDS[-1]}, and once half of the "
+        "budget is spent, the worse half; it "
         "ends when nothing that is left can be more than 1 % faster than the leader."
     )
     rounds = (
