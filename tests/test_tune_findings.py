@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distbench.report.tune_report import CandidateRow, TuneFindings
+from distbench.report.tune_rows import CandidateRow, TuneFindings
 from distbench.study import study_files
 from distbench.study.study import Cell
 from distbench.study.study_files import Verdict

@@ -7,13 +7,8 @@ import pytest
 
 from distbench.errors import OutputError
 from distbench.layout import TuneLayout
-from distbench.report.tune_report import (
-    CandidateRow,
-    EffectRow,
-    TuneFindings,
-    ratio_text,
-    report_tune,
-)
+from distbench.report.tune_report import ratio_text, report_tune
+from distbench.report.tune_rows import CandidateRow, EffectRow, TuneFindings
 
 NAN = float("nan")
 

@@ -21,7 +21,7 @@ from distbench.report.style import (
     plain,
     style,
 )
-from distbench.report.tune_report import CandidateRow, TuneFindings
+from distbench.report.tune_rows import CandidateRow, TuneFindings
 
 MOST_SHOWN = 24  # more cannot be read
 LONGEST_LABEL = 60

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from distbench.plain_text import aligned, printable
 from distbench.report.html_svg import HtmlChart
 from distbench.report.scaling_tables import interval_text
 from distbench.report.text import csv_text, markdown, markdown_table
+from distbench.report.tune_rows import CandidateRow, TuneFindings
 
 CANDIDATE_COLUMNS = (
     "setting",
@@ -29,56 +29,6 @@ CANDIDATE_COLUMNS = (
     "what became of it",
 )
 EFFECT_COLUMNS = ("setting", "level", "÷ default", "95 % interval", "")
-
-
-@dataclass(frozen=True)
-class CandidateRow:
-    """One setting: its rate, that against the winner's, its efficiency, and what became of it.
-
-    NaN where there is none: a setting that failed has no rate, and one launch no interval.
-    """
-
-    label: str
-    launches: int
-    images_per_s: float
-    images_per_s_low: float
-    images_per_s_high: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    efficiency: float
-    efficiency_low: float
-    efficiency_high: float
-    one_rank_images_per_s: float
-    outcome: str
-    is_winner: bool = False
-
-
-@dataclass(frozen=True)
-class EffectRow:
-    """What one level makes of the default's rate, all else at the default."""
-
-    setting: str
-    level: str
-    ratio: float
-    low: float
-    high: float
-    note: str
-
-
-@dataclass(frozen=True)
-class TuneFindings:
-    """Everything that the report of a tuning shows; `candidates` stand in the order of their rates."""
-
-    name: str
-    about: str  # network, devices, ranks, phase
-    headline: str
-    candidates: Sequence[CandidateRow]
-    effects: Sequence[EffectRow]
-    notes: Sequence[str]
-    method: Sequence[str]
-    command: str  # of the winner; empty where there is none
-    toml: str
 
 
 def report_tune(layout: TuneLayout, findings: TuneFindings) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from distbench import units
 from distbench.analysis.compare import NO_DIFFERENCE, NOT_RESOLVED
 from distbench.analysis.tuned_launches import TunedLaunch
-from distbench.report.tune_report import CandidateRow, EffectRow, TuneFindings, ratio_text
+from distbench.report.tune_report import ratio_text
+from distbench.report.tune_rows import CandidateRow, EffectRow, TuneFindings, best_first
 from distbench.study.study_plan import duration
 from distbench.tune import winner
 from distbench.tune.budget import Budget
@@ -74,10 +75,7 @@ def findings_of(record: TuneRecord) -> TuneFindings:
     """Everything that the report of a tuning shows."""
     gathered = Gathered(record)
     found, tuning = gathered.found, record.tuning
-    rows = sorted(
-        (_row(gathered, number) for number in range(len(found.choices))),
-        key=lambda row: (not row.launches, not row.is_winner, -row.images_per_s),
-    )
+    rows = best_first(_row(gathered, number) for number in range(len(found.choices)))
     cell = None if found.leader is None else tuning.cell(found.choices[found.leader])
     return TuneFindings(
         name=tuning.study.name,
