@@ -13,19 +13,30 @@ def test_what_was_spent_before_counts() -> None:
     assert (budget.spent_s, budget.left_s) == (80.0, -20.0)
 
 
+TIMES = [LaunchTime("a", 10.0, 11.0), LaunchTime("a", 10.0, 12.0), LaunchTime("b", 40.0, 26.0)]
+
+
 @pytest.mark.parametrize(
     ("cell", "work", "seconds"),
     [
         ("a", 10.0, 12.0),  # the longest of its own
+        ("a", 99.0, 12.0),
         ("new", 10.0, 12.0),  # as those with the same work
-        ("new", 50.0, 37.5),  # a quarter more than b
-        ("new", 80.0, 60.0),  # twice the work of b
         ("new", 1.0, 12.0),  # less work saves no start-up
+        ("new", 20.0, 26.0),  # at most as long as one with more work
+        ("new", 80.0, 46.0),  # 40 images more, at (26 - 11) s for 30 images
     ],
 )
 def test_how_long_a_launch_may_take(cell: str, work: float, seconds: float) -> None:
-    times = [LaunchTime("a", 10.0, 11.0), LaunchTime("a", 10.0, 12.0), LaunchTime("b", 40.0, 30.0)]
-    assert expected_s(cell, work, times) == pytest.approx(seconds)
+    assert expected_s(cell, work, TIMES) == pytest.approx(seconds)
+
+
+def test_without_launches_of_different_work_it_grows_in_proportion() -> None:
+    assert expected_s("new", 20.0, TIMES[:2]) == pytest.approx(12.0 + 12.0)
+
+
+def test_more_work_never_takes_less_time() -> None:
+    assert expected_s("new", 80.0, [TIMES[2], LaunchTime("c", 10.0, 90.0)]) == pytest.approx(26.0)
 
 
 def test_nothing_is_expected_of_the_first() -> None:

@@ -44,14 +44,27 @@ class Budget:
 def expected_s(cell_id: str, work: float, times: Sequence[LaunchTime]) -> float | None:
     """How long a launch may take by what launches took so far; None where there was none.
 
-    The longest of its own; else the longest of those whose work is the nearest, in proportion where it
-    has more to do than they.
+    The longest of its own; else the longest of the others, those with less work taken to grow with it.
+    By how much is known from launches of different work, since start-up grows with none; where all had
+    the same, in proportion.
     """
     own = [one.wall_s for one in times if one.cell_id == cell_id]
     if own:
         return max(own)
     if not times:
         return None
-    nearest = min(abs(one.work - work) for one in times)
-    alike = [one for one in times if abs(one.work - work) == nearest]
-    return max(one.wall_s * max(1.0, work / one.work) for one in alike)
+    alike = [one for one in times if one.work >= work] or times
+    nearest = min(abs(one.work - work) for one in alike)
+    found = [one for one in alike if abs(one.work - work) == nearest]
+    slope = _seconds_of_work(times)
+    return max(one.wall_s + slope * max(0.0, work - one.work) for one in found)
+
+
+def _seconds_of_work(times: Sequence[LaunchTime]) -> float:
+    """What one more image takes, at least 0."""
+    least, most = (pick(one.work for one in times) for pick in (min, max))
+    quick = min(one.wall_s for one in times if one.work == least)
+    slow = max(one.wall_s for one in times if one.work == most)
+    if least == most:
+        return slow / most
+    return max(0.0, (slow - quick) / (most - least))

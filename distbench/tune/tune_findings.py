@@ -150,7 +150,7 @@ def _headline(gathered: Gathered) -> str:
     )
     if found.ended != DECIDED:
         text = f"NOT DECIDED: so far {text}"
-    return f"{text}. {_standing(gathered)}"
+    return f"{text}. {_standing(gathered)}".rstrip()
 
 
 def _against_default(gathered: Gathered) -> str:
