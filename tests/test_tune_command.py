@@ -156,7 +156,7 @@ def test_a_signal_ends_it_with_what_is_known_and_resume_goes_on(tune: Command) -
     out, err = process.communicate(timeout=120)
     assert process.returncode == 143
     assert "the tuning was ended by SIGTERM; go on with --resume (exit code 143)" in err
-    assert "NOT DECIDED: so far batch_size 2 gives the most images/s" in out
+    assert "NOT DECIDED: so far the best choice at 2 rank(s) is batch_size 2" in out
     set_rules(tune.bin, [])
     outcome = tune(resume=True)
     assert (outcome.exit_code, outcome.error) == (0, None)

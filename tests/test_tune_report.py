@@ -95,4 +95,4 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_ratios_in_words() -> None:
-    assert (ratio_text(1.2345), ratio_text(NAN)) == ("1.234", "n/a")
+    assert [ratio_text(one) for one in (1.2345, NAN, 1e9)] == ["1.234", "n/a", "over 1000"]

@@ -56,27 +56,18 @@ def draw(findings: TuneFindings) -> Figure:
 
 
 def _draw_rates(axes: Axes, rows: Sequence[CandidateRow]) -> None:
-    for position, row in enumerate(rows):
-        axes.barh(
-            position,
-            row.images_per_s,
-            color=WINNER_COLOUR if row.is_winner else RATE_COLOUR,
-            height=0.6,
-        )
-        end = row.images_per_s
+    most = 2 * max(row.images_per_s for row in rows)  # an interval beyond runs out of the chart
+    ends = [_end(row, most) for row in rows]
+    for position, (row, end) in enumerate(zip(rows, ends)):
+        colour = WINNER_COLOUR if row.is_winner else RATE_COLOUR
+        axes.barh(position, row.images_per_s, color=colour, height=0.6)
         if not np.isnan(row.images_per_s_low):
-            reach = [
-                [row.images_per_s - row.images_per_s_low],
-                [min(row.images_per_s_high, 2 * row.images_per_s) - row.images_per_s],
-            ]
-            axes.errorbar(
-                row.images_per_s, position, xerr=reach, fmt="none", ecolor="black", capsize=3
-            )
-            end += reach[1][0]
+            interval = [row.images_per_s_low, row.images_per_s_high]
+            axes.plot(interval, [position] * 2, color="black", marker="|", markersize=8)
         axes.annotate(
             units.rate(row.images_per_s),
             (end, position),
-            xytext=(6, 0),
+            xytext=(6, 0 if end < most else 9),
             textcoords="offset points",
             va="center",
             fontsize=10,
@@ -85,13 +76,19 @@ def _draw_rates(axes: Axes, rows: Sequence[CandidateRow]) -> None:
     axes.set_yticks(range(len(rows)), [_name(row) for row in rows], fontsize=9)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.15)
+    axes.set_xlim(0, 1.15 * max(ends))
     axes.set_xlabel("images/s of all ranks (line: 95 % interval from launches)")
+
+
+def _end(row: CandidateRow, most: float) -> float:
+    """How far to the right a row reaches."""
+    high = row.images_per_s if np.isnan(row.images_per_s_high) else row.images_per_s_high
+    return min(max(row.images_per_s, high), most)
 
 
 def _name(row: CandidateRow) -> str:
     label = row.label if len(row.label) <= LONGEST_LABEL else f"{row.label[:LONGEST_LABEL]}…"
-    text = plain(f"{'WINNER: ' if row.is_winner else ''}{label}")
+    text = plain(f"{row.outcome + ': ' if row.is_winner else ''}{label}")
     return textwrap.fill(text, LINE_CHARACTERS)
 
 

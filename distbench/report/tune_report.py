@@ -15,7 +15,7 @@ from distbench.plain_text import aligned, printable
 from distbench.report.html_svg import HtmlChart
 from distbench.report.scaling_tables import interval_text
 from distbench.report.text import csv_text, markdown, markdown_table
-from distbench.report.tune_rows import CandidateRow, TuneFindings
+from distbench.report.tune_rows import WINNER, CandidateRow, TuneFindings
 
 CANDIDATE_COLUMNS = (
     "setting",
@@ -28,6 +28,7 @@ CANDIDATE_COLUMNS = (
     "95 % interval",
     "what became of it",
 )
+MOST_RATIO = 1000
 EFFECT_COLUMNS = ("setting", "level", "÷ default", "95 % interval", "")
 
 
@@ -100,8 +101,10 @@ def effect_rows(findings: TuneFindings) -> list[tuple[str, ...]]:
 
 
 def ratio_text(ratio: float) -> str:
-    """A ratio with three decimals."""
-    return units.NOT_AVAILABLE if math.isnan(ratio) else f"{ratio:.3f}"
+    """A ratio with three decimals; what is past all measure, as few launches leave it, in words."""
+    if math.isnan(ratio):
+        return units.NOT_AVAILABLE
+    return f"{ratio:.3f}" if ratio < MOST_RATIO else f"over {MOST_RATIO}"
 
 
 def terminal_tune(findings: TuneFindings, layout: TuneLayout) -> str:
@@ -119,6 +122,11 @@ def terminal_tune(findings: TuneFindings, layout: TuneLayout) -> str:
     return "\n\n".join(
         "\n".join(printable(line) for line in section) for section in sections if section
     )
+
+
+def _command_title(findings: TuneFindings) -> str:
+    is_decided = any(row.outcome == WINNER for row in findings.candidates)
+    return "The winner:" if is_decided else "The best so far:"
 
 
 def markdown_tune(findings: TuneFindings, charts: Sequence[HtmlChart], layout: TuneLayout) -> str:

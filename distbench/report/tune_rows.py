@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+WINNER, BEST_SO_FAR = "WINNER", "BEST SO FAR"  # what became of the setting that leads
+
 
 @dataclass(frozen=True)
 class CandidateRow:

@@ -6,6 +6,7 @@ its launches, which differ among themselves more than the steps of one do.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from distbench.tune import halving
 from distbench.tune.space import Choice
 
 MOST_ROUNDS = 30  # of one stage; what is not told apart by then differs by about what matters
+CAUTION = 2.0
 CLEARLY, HALVED = "clearly slower", "in the worse half"
 DECIDED, NO_MORE_LAUNCHES, TOO_MANY_ROUNDS = "decided", "no more launches", "too many rounds"
 
@@ -145,8 +147,8 @@ class Rounds:
     def leader(self, is_decided: bool) -> int | None:
         """The fastest of what is left, else of what was dropped; None where nothing was measured.
 
-        Before it is decided the one whose interval begins highest: so that no setting of a single
-        lucky launch is ahead of one that has proved itself.
+        Before it is decided the one with the highest rate less CAUTION standard errors: so that no
+        setting of a single lucky launch is ahead of one that has proved itself.
         """
         if not self.rates:
             return None
@@ -155,7 +157,7 @@ class Rounds:
         left = [number for number in measured if number in self.alive] or measured
         if not left:
             return None
-        lowest = {number: effects.ratio(number, left[0]).interval()[0] for number in left}
-        if is_decided or any(low != low for low in lowest.values()):
+        if is_decided or math.isnan(effects.spread):
             return halving.leader_of(effects, left)
-        return max(left, key=lambda number: (lowest[number], -number))
+        estimates = {number: effects.rate(number) for number in left}
+        return max(left, key=lambda n: (estimates[n].log - CAUTION * estimates[n].error, -n))

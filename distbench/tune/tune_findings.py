@@ -9,7 +9,14 @@ from distbench import units
 from distbench.analysis.compare import NO_DIFFERENCE, NOT_RESOLVED
 from distbench.analysis.tuned_launches import TunedLaunch
 from distbench.report.tune_report import ratio_text
-from distbench.report.tune_rows import CandidateRow, EffectRow, TuneFindings, best_first
+from distbench.report.tune_rows import (
+    BEST_SO_FAR,
+    WINNER,
+    CandidateRow,
+    EffectRow,
+    TuneFindings,
+    best_first,
+)
 from distbench.study.study_plan import duration
 from distbench.tune import winner
 from distbench.tune.budget import Budget
@@ -129,7 +136,7 @@ def _outcome(found: Found, number: int, behind: Behind | None) -> str:
     if number in found.failed:
         return found.failed[number]
     if number == found.leader:
-        return "WINNER" if found.ended == DECIDED else "best so far"
+        return WINNER if found.ended == DECIDED else BEST_SO_FAR
     if behind is None:
         return "not measured"
     if number in found.dropped:
@@ -144,12 +151,14 @@ def _headline(gathered: Gathered) -> str:
         return "No setting could be measured."
     rate = found.effects.rate(found.leader)
     ranks = gathered.tuning.study.ranks
-    text = (
-        f"{gathered.label(found.leader)} gives the most images/s at {ranks} rank(s): "
-        f"{units.rate(rate.ratio)}{_against_default(gathered)}"
-    )
+    label = gathered.label(found.leader)
+    text = f"{label} gives the most images/s at {ranks} rank(s): {units.rate(rate.ratio)}"
     if found.ended != DECIDED:
-        text = f"NOT DECIDED: so far {text}"
+        text = (
+            f"NOT DECIDED: so far the best choice at {ranks} rank(s) is {label}: "
+            f"{units.rate(rate.ratio)} images/s"
+        )
+    text += _against_default(gathered)
     return f"{text}. {_standing(gathered)}".rstrip()
 
 
