@@ -24,7 +24,7 @@ from distbench.report.style import (
 from distbench.report.tune_rows import CandidateRow, TuneFindings
 
 MOST_SHOWN = 24  # more cannot be read
-LONGEST_LABEL = 60
+LONGEST_LABEL = 96
 LINE_CHARACTERS = 34  # of a name beside its bar
 RATE_COLOUR, WINNER_COLOUR = PHASE_COLOURS["forward"], PHASE_COLOURS["forward_backward"]
 NAME = "tune"
