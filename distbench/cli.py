@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from distbench import __version__, command_flags, config, units
 from distbench.errors import DistbenchError, MissingPartError, RankFailedError
 from distbench.launched import launched_as, without_launcher_variables
-from distbench.layout import StudyLayout
+from distbench.layout import StudyLayout, TuneLayout
 from distbench.overrides import read_overrides
 from distbench.resolving import resolve
 from distbench.simulation import cluster
@@ -41,7 +41,7 @@ exit codes:
   9   the run directory exists already or cannot be written
   10  there are no readable records to report on
   11  compare: B is slower than A by more than --fail-above
-  128 + n  ended by signal n, such as 143 by SIGTERM; a study goes on with --resume
+  128 + n  ended by signal n, such as 143 by SIGTERM; a study or tuning goes on with --resume
 horovodrun over Gloo turns each of these into 1; the message and status.json hold the code.
 """
 
@@ -80,6 +80,7 @@ def _parser() -> command_flags.Parser:
         (command_flags.add_run, _run),
         (command_flags.add_simulate, _simulate),
         (command_flags.add_study, _study),
+        (command_flags.add_tune, _tune),
         (command_flags.add_collect, _collect),
         (command_flags.add_report, _report),
         (command_flags.add_compare, _compare),
@@ -146,6 +147,28 @@ def _study(parsed: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
+def _tune(parsed: argparse.Namespace) -> int:
+    from distbench.study.study_plan import Console
+    from distbench.tune.tune_command import Options, report, run_tune
+
+    if not parsed.dry_run:
+        _need_report_packages()  # which decide, too
+    options = Options(
+        toml=parsed.toml,
+        ranks=parsed.ranks,
+        budget=parsed.budget,
+        output=parsed.output,
+        dry_run=parsed.dry_run,
+        resume=parsed.resume,
+    )
+    outcome = run_tune(options, os.environ, Console(sys.stdout, sys.stderr))
+    if outcome.record is not None:
+        print(report(outcome.record))
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.exit_code
+
+
 def _report_in_child(directory: str) -> None:
     """Makes the report in a process of its own, which is no rank of the job and loads no TensorFlow.
 
@@ -197,6 +220,8 @@ def _report(parsed: argparse.Namespace) -> int:
 
     if StudyLayout(Path(parsed.directory)).study.exists():
         return _report_study(parsed.directory)
+    if TuneLayout(Path(parsed.directory)).tune.exists():
+        return _report_tune(parsed.directory)
     with _progress() as progress:
         findings, text, path = report(parsed.directory, parsed.published, progress)
     print(text)
@@ -208,6 +233,13 @@ def _report_study(directory: str) -> int:
     from distbench.study import study_command, study_files
 
     print(study_command.report(study_files.load(Path(directory))))
+    return 0
+
+
+def _report_tune(directory: str) -> int:
+    from distbench.tune import tune_command, tune_files
+
+    print(tune_command.report(tune_files.load(Path(directory))))
     return 0
 
 

@@ -89,9 +89,34 @@ def add_study(commands: Commands) -> Parser:
     return command
 
 
+def add_tune(commands: Commands) -> Parser:
+    """What is tuned, and for how long."""
+    text = "find the settings that give the most images/s at a number of ranks"
+    command = commands.add_parser(
+        "tune",
+        help=text,
+        description=f"{text}: launches in rounds, from which the slower settings leave",
+        epilog="FILE holds the tables of a study, its lists being the levels to try; without lists, or "
+        "without FILE, the levels follow from the device. A budget that is spent is no error.",
+    )
+    command.add_argument("toml", metavar="FILE", nargs="?", help="what to tune, such as tune.toml")
+    command.add_argument("-np", dest="ranks", metavar="N", help="ranks of each launch")
+    command.add_argument(
+        "--budget", metavar="TIME", help="the time that all of it may take, by default 10m"
+    )
+    command.add_argument(
+        "--output", metavar="DIR", default="", help="its directory; by default one under results/"
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="show settings and method, and start nothing"
+    )
+    command.add_argument("--resume", action="store_true", help="go on with a tuning that was begun")
+    return command
+
+
 def add_report(commands: Commands) -> Parser:
     """What is drawn beside the results."""
-    text = "make tables and charts of a run, or of a study, again from its raw records"
+    text = "make tables and charts of a run, a study or a tuning again from its raw records"
     command = _of_directory(commands, "report", text)
     command.add_argument(
         "--published",

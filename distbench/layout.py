@@ -71,25 +71,20 @@ class AttemptLayout:
 
 
 @dataclass(frozen=True)
-class StudyLayout:
-    """The paths inside the directory of one study."""
+class LaunchesLayout:
+    """The paths inside a directory of many launches."""
 
     directory: Path
 
     @property
-    def study(self) -> Path:
-        """The description and the cells that follow from it."""
-        return self.directory / "study.json"
+    def cells(self) -> Path:
+        """The directory of all cells: what is launched, each perhaps several times."""
+        return self.directory / "cells"
 
     @property
     def lock(self) -> Path:
-        """Held by the one process that works on the study."""
+        """Held by the one process that works on the directory."""
         return self.directory / "lock"
-
-    @property
-    def jobs(self) -> Path:
-        """The directory of written job scripts."""
-        return self.directory / "jobs"
 
     @property
     def derived(self) -> Path:
@@ -98,8 +93,43 @@ class StudyLayout:
 
     def cell(self, cell_id: str) -> Path:
         """The directory of all launches of one cell."""
-        return self.directory / "cells" / cell_id
+        return self.cells / cell_id
 
     def attempt(self, cell_id: str, number: int) -> AttemptLayout:
         """One launch of one cell; `number` counts from 1."""
         return AttemptLayout(self.cell(cell_id) / f"attempt-{number}")
+
+
+@dataclass(frozen=True)
+class StudyLayout(LaunchesLayout):
+    """The paths inside the directory of one study."""
+
+    @property
+    def study(self) -> Path:
+        """The description and the cells that follow from it."""
+        return self.directory / "study.json"
+
+    @property
+    def jobs(self) -> Path:
+        """The directory of written job scripts."""
+        return self.directory / "jobs"
+
+
+@dataclass(frozen=True)
+class TuneLayout(LaunchesLayout):
+    """The paths inside the directory of one tuning."""
+
+    @property
+    def cells(self) -> Path:
+        """The directory of the candidates."""
+        return self.directory / "candidates"
+
+    @property
+    def tune(self) -> Path:
+        """What is tuned, which launches there were, and how it ended."""
+        return self.directory / "tune.json"
+
+    @property
+    def winner(self) -> Path:
+        """The settings that were found, as a study file."""
+        return self.derived / "winner.toml"

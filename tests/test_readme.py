@@ -36,6 +36,7 @@ def test_flags_in_commands_exist() -> None:
     known |= {"--mpi", "--gloo", "--use-current-env", "--toml", "--help"}
     known |= {"--dry-run", "--resume", "--repeat", "--emit", "--output"}  # of `distbench study`
     known |= {"--fail-above", "--json"}  # of `distbench compare`
+    known |= {"--budget"}  # of `distbench tune`
     commands_only = re.sub(r"^```\w+\n.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE)
     blocks = "\n".join(
         re.findall(r"^```\n(.*?)^```$", commands_only, flags=re.DOTALL | re.MULTILINE)

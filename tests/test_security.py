@@ -27,8 +27,9 @@ from distbench.records import encode, raw_file_name
 from distbench.report import html
 from distbench.report.build import collect, report
 from distbench.study import study_files
+from distbench.study.launch_runner import Interrupts
 from distbench.study.study_plan import Console
-from distbench.study.study_runner import Interrupts, StudyRunner
+from distbench.study.study_runner import StudyRunner
 from distbench.worker import host, run_directory
 from distbench.worker.run_directory import gather_records
 from tests import launching

@@ -173,7 +173,7 @@ def test_the_time_limit_may_change(study: Command) -> None:
         ("DISTBENCH_BATCH_SIZE", "4", "unset it (write batch_size into [run] of the study)"),
         ("DISTBENCH_OUTPUT", "x", "the environment holds DISTBENCH_OUTPUT"),
         ("DISTBENCH_FOO", "x", "unset it (it is no setting)"),
-        ("DISTBENCH_STUDY_MARK", "x", "cannot be started by a launch of another"),
+        ("DISTBENCH_STUDY_MARK", "x", "distbench study cannot be started by one of them"),
     ],
 )
 def test_a_variable_that_no_study_file_holds_is_refused(

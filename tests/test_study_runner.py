@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from distbench.errors import MissingPartError, RankFailedError
-from distbench.study import processes, study_files, study_runner
+from distbench.study import launch_runner, processes, study_files
+from distbench.study.launch_runner import Interrupts
 from distbench.study.study import MARK_VARIABLE, Study
 from distbench.study.study_files import StudyRecord
 from distbench.study.study_plan import Console
-from distbench.study.study_runner import Interrupts, StudyRunner, launches_missing
+from distbench.study.study_runner import StudyRunner, launches_missing
 from tests.study_fakes import launched, set_rules, stand_in_launcher, study_of, verdicts
 
 FOUR = {"config": ["A", "D"], "batch_size": [2, 4]}
@@ -114,7 +115,7 @@ def test_the_kernels_count_of_kills_makes_a_kill_one_of_memory(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = itertools.count()
-    monkeypatch.setattr(study_runner, "out_of_memory_kills", lambda: next(counts))
+    monkeypatch.setattr(launch_runner, "out_of_memory_kills", lambda: next(counts))
     found = runs.run(("--config A --batch-size 2", "be killed"))
     assert sorted(found.values()) == ["complete", "complete", "complete", "out of memory"]
     assert "for lack of memory" in str(runs.note("config-A_batch_size-2")["cause"])
@@ -138,7 +139,7 @@ def test_a_cell_that_hangs_is_ended_at_its_limit(tmp_path: Path, marks: list[str
 def test_what_a_launch_leaves_behind_is_ended_before_the_next(
     tmp_path: Path, marks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_runner, "LEAVE_S", 0.1)
+    monkeypatch.setattr(launch_runner, "LEAVE_S", 0.1)
     monkeypatch.setattr(processes, "GRACE_S", 0.1)
     runs = Runs(tmp_path, study_of(axes={"config": ["A", "D"]}), marks)
     seen = runs.run(("--config A", "measure and leave a child"))

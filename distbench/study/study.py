@@ -145,25 +145,29 @@ def cells_of(study: Study) -> tuple[Cell, ...]:
             "lists, or make several studies"
         )
     cells = [
-        _cell(study, dict(zip(axes, values)), len(study.hosts) > 1)
+        cell_of(study, dict(zip(axes, values)), len(study.hosts) > 1)
         for values in itertools.product(*axes.values())
     ]
     for cell in cells:
-        _check_cell(study, cell)
+        check_cell(study, cell)
     return tuple(cells)
 
 
-def _cell(study: Study, chosen: Mapping[str, Any], hosts_vary: bool) -> Cell:
+def cell_of(
+    study: Study, chosen: Mapping[str, Any], hosts_vary: bool = False, label: str = "the one cell"
+) -> Cell:
+    """The cell of these values of some axes; `label` is its name where nothing is chosen."""
     hosts = chosen.get("hosts", "")
-    settings = {**study.run, **{name: chosen[name] for name in study.axes if name != "sizes"}}
-    horovod = {name: chosen[name] for name in study.horovod}
+    axes = [name for name in study.axes if name in chosen and name != "sizes"]
+    settings = {**study.run, **{name: chosen[name] for name in axes}}
+    horovod = {name: chosen[name] for name in study.horovod if name in chosen}
     ranks = chosen.get("sizes", study.ranks)
     varied = {
         "size" if name == "sizes" else name: _text(value)
         for name, value in chosen.items()
         if name != "hosts" or hosts_vary
     }
-    label = ", ".join(f"{name} {value}" for name, value in varied.items()) or "the one cell"
+    label = ", ".join(f"{name} {value}" for name, value in varied.items()) or label
     key = {
         "launcher": study.launcher,
         "controller": study.controller,
@@ -188,7 +192,8 @@ def _hash(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def _check_cell(study: Study, cell: Cell) -> None:
+def check_cell(study: Study, cell: Cell) -> None:
+    """Raises UsageError where the cell cannot be launched, whatever the device."""
     try:
         for on_gpu in (True, False):
             resolve(dict(cell.settings), on_gpu, cell.ranks)
@@ -211,13 +216,18 @@ def launch_of(study: Study, cell: Cell) -> Launch:
 
 def command_of(cell: Cell, output: str, python: str) -> tuple[str, ...]:
     """What each rank of the cell runs; `output` is its run directory."""
-    words = [python, "-m", "distbench", "run"]
-    for name, value in cell.settings.items():
+    return (python, "-m", "distbench", "run", *flags_of(cell.settings), "--output", output)
+
+
+def flags_of(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as `distbench run` takes them."""
+    words: list[str] = []
+    for name, value in settings.items():
         if value is True:
             words.append(config.flag_of(name))
         elif value is not False:
             words += [config.flag_of(name), _text(value)]
-    return (*words, "--output", output)
+    return words
 
 
 def _text(value: Any) -> str:

@@ -13,11 +13,14 @@ from distbench.errors import DistbenchError, RankFailedError, UsageError
 from distbench.launched import launched_as
 from distbench.overrides import ENVIRONMENT_PREFIX, OTHER_VARIABLES
 from distbench.study import study_fields, study_files
+from distbench.study.launch_runner import Interrupts
 from distbench.study.study import MARK_VARIABLE, Study, cells_of, changes, read_study
 from distbench.study.study_files import Attempt, StudyRecord
 from distbench.study.study_jobs import waiting_lines, write_jobs
 from distbench.study.study_plan import Console, plan_lines
-from distbench.study.study_runner import Interrupts, StudyRunner
+from distbench.study.study_runner import StudyRunner
+
+_FILES = {"study": "study", "tune": "tuning"}  # whose [run] is meant, by command
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Outcome:
 
 def run_study(options: Options, environ: Mapping[str, str], console: Console) -> Outcome:
     """Plans, then runs or writes what is missing. Raises UsageError before anything is made."""
-    _check_environment(environ)
+    check_environment(environ, "study")
     study = read_study(Path(options.toml))
     if options.repeat is not None:
         study = dataclasses.replace(study, repeat=study_fields.repeat_flag(options.repeat))
@@ -64,26 +67,31 @@ def run_study(options: Options, environ: Mapping[str, str], console: Console) ->
         return _run(study, record, environ, console, is_resumed=options.resume)
 
 
-def _check_environment(environ: Mapping[str, str]) -> None:
+def check_environment(environ: Mapping[str, str], command: str) -> None:
+    """Raises UsageError where this process is a rank, or holds variables that change launches."""
     launched = launched_as(environ)
     if launched.size > 1:  # one rank may be the interactive shell of an allocation
         raise UsageError(
-            f"distbench study starts its own launches, and {launched.launcher} has started it as "
+            f"distbench {command} starts its own launches, and {launched.launcher} has started it as "
             f"{launched.size} ranks; start it once, without a launcher"
         )
     for name in sorted(environ):
         if name == MARK_VARIABLE:
             raise UsageError(
-                f"the environment holds {MARK_VARIABLE}, which marks the launches of a study; "
-                "a study cannot be started by a launch of another"
+                f"the environment holds {MARK_VARIABLE}, which marks launches of distbench; "
+                f"distbench {command} cannot be started by one of them"
             )
         if name.startswith(ENVIRONMENT_PREFIX) and name not in OTHER_VARIABLES:
             setting = name.removeprefix(ENVIRONMENT_PREFIX).lower()
             known = setting in settings()
-            where = f"write {setting} into [run] of the study" if known else "it is no setting"
+            where = (
+                f"write {setting} into [run] of the {_FILES[command]}"
+                if known
+                else "it is no setting"
+            )
             raise UsageError(
                 f"the environment holds {name}, which would reach every launch and stand in no "
-                f"study file; unset it ({where})"
+                f"{_FILES[command]} file; unset it ({where})"
             )
 
 

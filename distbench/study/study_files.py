@@ -27,7 +27,7 @@ from distbench.durable_files import (
     write_atomically,
 )
 from distbench.errors import DistbenchError, OutputError, RecordsError, UsageError
-from distbench.layout import AttemptLayout, StudyLayout
+from distbench.layout import AttemptLayout, LaunchesLayout, StudyLayout
 from distbench.regular_files import read_at_most
 from distbench.study import study_fields
 from distbench.study.run_evidence import problems_of_run
@@ -89,20 +89,29 @@ class StudyRecord:
 
     def attempts(self, cell: Cell) -> list[Attempt]:
         """All launches of a cell, in order."""
-        numbers = []
-        for path in self.layout.cell(cell.id).glob("attempt-*"):
-            number = path.name.removeprefix("attempt-")
-            if number.isdecimal() and path.is_dir():
-                numbers.append(int(number))
-        return [self._attempt(cell, number) for number in sorted(numbers)]
-
-    def _attempt(self, cell: Cell, number: int) -> Attempt:
-        layout = self.layout.attempt(cell.id, number)
-        return Attempt(cell, number, layout, verdict_of(layout, cell, bool(self.emitted)))
+        return attempts_of(self.layout, cell, bool(self.emitted))
 
     def all_attempts(self) -> dict[str, list[Attempt]]:
         """All launches of all cells, by the cell's id."""
         return {cell.id: self.attempts(cell) for cell in self.cells}
+
+
+def attempts_of(layout: LaunchesLayout, cell: Cell, is_emitted: bool = False) -> list[Attempt]:
+    """All launches of a cell, in order."""
+    numbers = []
+    for path in layout.cell(cell.id).glob("attempt-*"):
+        number = path.name.removeprefix("attempt-")
+        if number.isdecimal() and path.is_dir():
+            numbers.append(int(number))
+    return [attempt_of(layout, cell, number, is_emitted) for number in sorted(numbers)]
+
+
+def attempt_of(
+    layout: LaunchesLayout, cell: Cell, number: int, is_emitted: bool = False
+) -> Attempt:
+    """One launch of a cell as its directory tells it."""
+    own = layout.attempt(cell.id, number)
+    return Attempt(cell, number, own, verdict_of(own, cell, is_emitted))
 
 
 def verdict_of(layout: AttemptLayout, cell: Cell, is_emitted: bool) -> Verdict:
@@ -143,12 +152,17 @@ def write_verdict(layout: AttemptLayout, verdict: Verdict, **more: Any) -> None:
 
 def new_attempt(record: StudyRecord, cell: Cell, number: int) -> AttemptLayout:
     """Makes the directory of one more launch. Raises OutputError where it cannot be made."""
-    layout = record.layout.attempt(cell.id, number)
+    return make_attempt(record.layout, cell, number)
+
+
+def make_attempt(layout: LaunchesLayout, cell: Cell, number: int) -> AttemptLayout:
+    """The same in any directory of launches."""
+    own = layout.attempt(cell.id, number)
     try:
-        layout.directory.mkdir(parents=True)
+        own.directory.mkdir(parents=True)
     except OSError as error:
-        raise _cannot_make(layout.directory, error) from error
-    return layout
+        raise _cannot_make(own.directory, error) from error
+    return own
 
 
 def create(study: Study, output: str, emitted: str) -> StudyRecord:
@@ -156,13 +170,7 @@ def create(study: Study, output: str, emitted: str) -> StudyRecord:
 
     Raises OutputError where it exists already or cannot be made.
     """
-    if output:
-        directory = Path(output)
-    else:
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())  # a label; no duration uses it
-        name = f"{_directory_name(study.name)}-{stamp}-{uuid.uuid4().hex[:4]}"
-        directory = Path("results") / name
-    _make(directory)
+    directory = new_directory(output, study.name, "study")
     record = StudyRecord(
         layout=StudyLayout(directory),
         mark=str(uuid.uuid4()),
@@ -175,7 +183,22 @@ def create(study: Study, output: str, emitted: str) -> StudyRecord:
     return record
 
 
-def _make(directory: Path) -> None:
+def new_directory(output: str, name: str, what: str) -> Path:
+    """Makes `output`, or where it is empty a directory under results/ named after `name`.
+
+    `what` is a study or a tuning. Raises OutputError where it exists already or cannot be made.
+    """
+    if output:
+        directory = Path(output)
+    else:
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())  # a label; no duration uses it
+        label = f"{directory_name(name, what)}-{stamp}-{uuid.uuid4().hex[:4]}"
+        directory = Path("results") / label
+    _make(directory, what)
+    return directory
+
+
+def _make(directory: Path, what: str) -> None:
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -184,15 +207,16 @@ def _make(directory: Path) -> None:
         directory.mkdir()
     except FileExistsError as error:
         raise OutputError(
-            f"the directory {directory} exists already and a study is never overwritten; "
-            "name another one with --output, or go on with this study with --resume"
+            f"the directory {directory} exists already and a {what} is never overwritten; "
+            f"name another one with --output, or go on with this {what} with --resume"
         ) from error
     except OSError as error:
         raise _cannot_make(directory, error) from error
 
 
-def _directory_name(name: str) -> str:
-    return study_fields.file_name(name, "study", longest=40)
+def directory_name(name: str, what: str) -> str:
+    """The beginning of the names of all directories under results/ of that study or tuning."""
+    return study_fields.file_name(name, what, longest=40)
 
 
 def _cannot_make(directory: Path, error: OSError) -> OutputError:
@@ -260,7 +284,7 @@ def find(study: Study, output: str) -> StudyRecord:
     """
     if output:
         return load(Path(output))
-    found = sorted(Path("results").glob(f"{_directory_name(study.name)}-*/study.json"))
+    found = sorted(Path("results").glob(f"{directory_name(study.name, 'study')}-*/study.json"))
     records = [load(path.parent) for path in found]
     of_that_name = [record for record in records if record.name == study.name]
     if not of_that_name:
@@ -272,8 +296,8 @@ def find(study: Study, output: str) -> StudyRecord:
 
 
 @contextmanager
-def locked(layout: StudyLayout) -> Iterator[None]:
-    """Holds the study's lock, which the kernel takes away when this process ends, however it does.
+def locked(layout: LaunchesLayout, what: str = "study") -> Iterator[None]:
+    """Holds the directory's lock, which the kernel takes away when this process ends, however it does.
 
     Raises OutputError where another process holds it.
     """
@@ -281,14 +305,14 @@ def locked(layout: StudyLayout) -> Iterator[None]:
         descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise OutputError(
-            f"{layout.lock} cannot be opened ({error.strerror}); make the study's directory writable"
+            f"{layout.lock} cannot be opened ({error.strerror}); make the {what}'s directory writable"
         ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise OutputError(
-                f"another distbench works on the study in {layout.directory} already; "
+                f"another distbench works on the {what} in {layout.directory} already; "
                 "wait for its end, or end it"
             ) from error
         yield

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from distbench import config
+from distbench.tune import default_axes as offered
+from distbench.tune.default_axes import Machine, default_axes, this_machine
+
+
+def levels(on_gpu: bool, cores: int, ranks: int, **run: Any) -> dict[str, tuple[Any, ...]]:
+    return {axis.name: axis.levels for axis in default_axes(Machine(on_gpu, cores), ranks, run)}
+
+
+def test_on_cpus_threads_batch_and_horovods_variables_are_tried() -> None:
+    found = levels(False, 8, 2)
+    assert found["threads_per_rank"] == (None, 2, 8)  # a share is 4
+    assert found["batch_size"] == (None, 2, 4)  # the preset cpu has 1
+    assert found["HOROVOD_CYCLE_TIME"] == (None, "0.5", "5", "20")
+    assert "HOROVOD_FUSION_THRESHOLD" in found
+    assert "HOROVOD_NUM_NCCL_STREAMS" not in found
+
+
+def test_on_gpus_others_are() -> None:
+    found = levels(True, 64, 8)
+    assert found["batch_size"] == (None, 16, 64, 128)
+    assert "threads_per_rank" not in found
+    assert "HOROVOD_HIERARCHICAL_ALLREDUCE" in found
+
+
+def test_one_rank_has_nothing_to_communicate() -> None:
+    assert not any(name.startswith("HOROVOD_") for name in levels(False, 4, 1))
+
+
+def test_what_is_fixed_is_not_tried() -> None:
+    assert "batch_size" not in levels(False, 4, 2, batch_size=8)
+    assert "batch_size" not in levels(False, 4, 2, scaling="strong", global_batch=8)
+
+
+def test_settings_and_levels_that_do_not_exist_are_not_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offers = (
+        offered._Offer("flux_capacitor", offered._always(1)),
+        offered._Offer("head", offered._always("relu", "linear", "lobster")),
+    )
+    monkeypatch.setattr(offered, "_OFFERS", offers)
+    assert levels(False, 4, 2) == {"head": (None, "relu")}
+    assert "flux_capacitor" not in config.settings()
+
+
+def test_every_offer_can_be_run_on_this_machine() -> None:
+    machine = this_machine()
+    assert machine.cores >= 1
+    for axis in default_axes(machine, 2, {}):
+        for level in axis.levels[1:]:
+            if not axis.is_horovod:
+                config.checked_value(axis.name, level, axis.name)
