@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from distbench.config import PHASES, SELF_ALLREDUCE
-from distbench.worker.phases import LEARNING_RATE, MOMENTUM, PhaseLadder, Reduction
+from distbench.worker.phases import LEARNING_RATE, MOMENTUM, PhaseLadder
+from distbench.worker.reducing import Reduction
 from tests.tensorflow_fakes import lone_phases
 
 tf = pytest.importorskip("tensorflow")

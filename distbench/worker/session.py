@@ -19,7 +19,7 @@ from distbench.worker.measure import Clock, time_block
 from distbench.worker.members import Members
 from distbench.worker.network import Network
 from distbench.worker.peak import peak_record
-from distbench.worker.phases import Phase, PhaseLadder, Reduction
+from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.progress import Progress
 from distbench.worker.pulse import Pulse
 from distbench.worker.replica import Replica
