@@ -58,6 +58,11 @@ def label(config: Config) -> str:
     return ", ".join(_words(name, value) for name, value in changed(config).items())
 
 
+def work_label(config: Config) -> str:
+    """The network and, where they are not as by default, the knobs."""
+    return ", ".join(filter(None, (config.network_label, label(config))))
+
+
 def _words(name: str, value: Any) -> str:
     texts = {
         "inter_op_threads": f"{value} inter-op threads",

@@ -49,7 +49,7 @@ class Computing(NamedTuple):
         if self.loss_scale == 1.0:
             return tf.cast(variable, self.precision) if self.is_narrow else variable
 
-        @tf.custom_gradient
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
         def narrowed(value: Any) -> Any:
             def widened(gradient: Any) -> Any:
                 return tf.cast(gradient, tf.float32) / self._scale(tf.float32)
@@ -65,7 +65,7 @@ class Computing(NamedTuple):
         if self.loss_scale == 1.0:
             return tf.cast(activations, tf.float32) if self.is_narrow else activations
 
-        @tf.custom_gradient
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
         def widened(value: Any) -> Any:
             def narrowed(gradient: Any) -> Any:
                 return tf.cast(gradient * self._scale(tf.float32), self.precision)
@@ -97,3 +97,6 @@ class Computing(NamedTuple):
         import tensorflow as tf
 
         return tf.constant(self.loss_scale, dtype, name=LOSS_SCALE_OP)
+
+
+BY_DEFAULT = Computing()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distbench import vgg as vgg_table
-from distbench.worker.computing import Computing
+from distbench.worker.computing import BY_DEFAULT, Computing
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -47,7 +47,7 @@ class Network:
         seed: int,
         rank: int,
         parameters: Sequence[tf.Variable] | None = None,
-        computing: Computing = Computing(),
+        computing: Computing = BY_DEFAULT,
     ) -> None:
         self.vgg = vgg
         self.computing = computing
@@ -74,7 +74,7 @@ class Network:
         for layer in trunk:
             activations = _apply(layer, activations, parameters, keep_prob, self.computing)
         activations = self.computing.left(activations)
-        activations = _apply(head, activations, parameters, keep_prob, Computing())
+        activations = _apply(head, activations, parameters, keep_prob, BY_DEFAULT)
         softmax = tf.nn.softmax(activations)
         return Outputs(tf.argmax(softmax, axis=1), softmax, activations)
 

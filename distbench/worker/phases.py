@@ -13,7 +13,7 @@ from typing import Any
 
 from distbench.config import SELF_ALLREDUCE
 from distbench.worker.network import Network
-from distbench.worker.reducing import Reducer, Reducing, Reduction
+from distbench.worker.reducing import BY_DEFAULT, Reducer, Reducing, Reduction
 from distbench.worker.replica import Replica
 
 KEEP_PROB_INFERENCE = 1.0
@@ -60,7 +60,7 @@ class PhaseLadder:
         network: Network,
         hvd: Any,
         replica: Replica,
-        reducing: Reducing = Reducing(),
+        reducing: Reducing = BY_DEFAULT,
         xla: str = "off",
     ) -> None:
         import tensorflow as tf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,6 +32,9 @@ class Reducing(NamedTuple):
     def of(cls, config: Config) -> Reducing:
         """As the configuration asks for it."""
         return cls(config.compression, config.grouped_allreduce, config.reduction)
+
+
+BY_DEFAULT = Reducing()
 
 
 class Reducer:
@@ -85,4 +89,4 @@ def in_groups(gradients: Sequence[Any], groups: int) -> list[Sequence[Any]]:
     ends = [0]
     for index in range(groups):
         ends.append(ends[-1] + each + (index < remainder))
-    return [gradients[start:end] for start, end in zip(ends, ends[1:])]
+    return [gradients[start:end] for start, end in itertools.pairwise(ends)]
