@@ -94,8 +94,8 @@ def check_values(config: Config, world_size: int) -> None:
 def _contradictions(config: Config, world_size: int) -> Iterator[str]:
     if config.loss_scale and config.precision != "float16":
         yield (
-            f"--loss-scale is {config.loss_scale:g}, which is for --precision float16; {config.precision} "
-            "has the range of float32 and needs none, so leave it out"
+            f"--loss-scale is {config.loss_scale:g} and --precision is {config.precision}, which has the "
+            "range that float16 lacks; leave the scale out"
         )
     groups, tensors = config.grouped_allreduce, config.network().tensor_count
     if groups > tensors:

@@ -54,7 +54,7 @@ class LaunchResult:
     """What one launch says: its points (`scaling_frame`'s rows), its key and its findings."""
 
     launch: FinishedLaunch
-    about: tuple[str, str, str]  # network, batch, devices
+    about: tuple[str, str, str, str]  # as in Curve
     key: Mapping[str, str]
     points: pd.DataFrame
     checks: tuple[Check, ...]

@@ -38,7 +38,7 @@ def settings_in_use(
 ) -> list[Setting]:
     """All settings that change the speed, as this rank has them. `facts` are those of its phases."""
     return [
-        *_of_graphs(config, facts, {int(hvd.Average): "average", int(hvd.Adasum): "adasum"}),
+        *_of_graphs(config, facts, hvd),
         *_of_tensorflow(config, is_gpu, environ),
         *_of_horovod(config, environ),
     ]
@@ -56,9 +56,7 @@ def check_in_use(settings: Iterable[Setting]) -> None:
         )
 
 
-def _of_graphs(
-    config: Config, facts: Sequence[GraphFacts], operations: Mapping[int, str]
-) -> Iterator[Setting]:
+def _of_graphs(config: Config, facts: Sequence[GraphFacts], hvd: Any) -> Iterator[Setting]:
     scale = Computing.of(config).loss_scale
     computing = [one for one in facts if one.product_types]
     reducing = [one for one in facts if one.wire_types]
@@ -80,10 +78,12 @@ def _of_graphs(
     yield _read("compression", config.compression, types, "what Horovod's ops reduce")
     groups = (str(len(one.grouped_tensors)) for one in reducing)
     yield _read("grouped_allreduce", str(config.grouped_allreduce), groups, "grouped ops")
-    found = (
-        operations.get(number, str(number)) for one in reducing for number in one.reduce_operations
-    )
+    found = (_operation(hvd, number) for one in reducing for number in one.reduce_operations)
     yield _read("reduction", config.reduction, found, "reduce_op of Horovod's ops")
+
+
+def _operation(hvd: Any, number: int) -> str:
+    return {hvd.Average: "average", hvd.Adasum: "adasum"}.get(number, f"Horovod's {number}")
 
 
 def _read(name: str, requested: str, found: Iterable[str], where: str) -> Setting:
