@@ -102,3 +102,11 @@ def test_all_ranks_measure_only_where_it_was_asked_for(monkeypatch: pytest.Monke
         == [{"measured_peak": {"flops_per_s": 1.0}}] * 2
     )
     assert on_every_rank(2, lambda world: peak_record(unasked, world, clock)) == [{}, {}]
+
+
+def test_products_are_of_the_precision_that_the_run_computes_in() -> None:
+    left, right = peak._matrices(64, "bfloat16")
+    assert (left.dtype, right.dtype) == (tf.bfloat16, tf.bfloat16)
+    peak._check((left, right), tf.linalg.matmul(left, right))
+    with pytest.raises(CorrectnessError):
+        peak._check((left, right), tf.linalg.matmul(left, left))

@@ -148,3 +148,20 @@ def test_telemetry_that_readers_cannot_use_is_named(telemetry: Any) -> None:
     assert "without a valid telemetry" in str(problem_of_block(record))
     pack_times(whole := block("forward", 1, [1.0], telemetry={"before": None, "after": {}}))
     assert problem_of_block(whole) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_whole"),
+    [
+        ([], True),
+        ([{"name": "a", "requested": "b", "in_use": None, "how": "c"}], True),
+        ([{"name": "a", "requested": "b", "in_use": "b", "how": "c"}], True),
+        ([{"name": "a", "requested": "b", "how": "c"}], False),
+        ([{"name": "a", "requested": 1, "in_use": "b", "how": "c"}], False),
+        ([{"name": "a", "requested": "b", "in_use": 3, "how": "c"}], False),
+        (["a"], False),
+        ({}, False),
+    ],
+)
+def test_settings_in_use_are_texts(settings: Any, is_whole: bool) -> None:
+    assert (problem_of_preflight({"settings_in_use": settings}) is None) == is_whole
