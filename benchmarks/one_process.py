@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from distbench.worker.network import Network
-from distbench.worker.phases import Phase, PhaseLadder, Reduction
+from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.rank import prepare_environment
+from distbench.worker.reducing import Reduction
 from distbench.worker.replica import Replica
 
 

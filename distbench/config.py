@@ -29,6 +29,7 @@ PHASES = (
 SELF_ALLREDUCE = "forward_backward_self_allreduce"
 SCALINGS = ("weak", "strong")
 PLACEMENTS = ("packed", "spread")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def _setting(default: Any, parse: Callable[[Any], Any], help_text: str) -> Any:
@@ -99,6 +100,56 @@ class Config:
     )
     threads_per_rank: int = _setting(
         0, parsing.whole_number(0), "CPU threads of each rank; 0 shares the allowed cores out"
+    )
+    inter_op_threads: int = _setting(
+        0,
+        parsing.whole_number(0),
+        "ops at a time; 0: as many as CPU threads, on a GPU TensorFlow's own",
+    )
+    precision: str = _setting(
+        "float32",
+        parsing.one_of(*PRECISIONS),
+        "of activations and products; weights, gradients, fc8 and loss stay float32",
+    )
+    loss_scale: float = _setting(
+        0.0,
+        parsing.number(0, 2**24),
+        "with --precision float16: factor on what flows back, taken off in float32; 0: 1024",
+    )
+    tf32: str = _setting(
+        "default", parsing.one_of("default", "on", "off"), "float32 products of GPUs in TF32"
+    )
+    layout: str = _setting(
+        "NHWC", parsing.one_of("NHWC", "NCHW"), "of images and activations; NCHW on GPUs only"
+    )
+    xla: str = _setting(
+        "off",
+        parsing.one_of("off", "compute", "all"),
+        "compute: compile forward and backward, reduce when all gradients are there (no overlap); all: "
+        "the allreduce too, by Horovod's XLA ops, on GPUs only",
+    )
+    input: str = _setting(
+        "device",
+        parsing.one_of("device", "host"),
+        "where a step finds its images: held on the device, or fed from host memory in every step",
+    )
+    compression: str = _setting(
+        "none", parsing.one_of("none", "fp16"), "of gradients while they travel"
+    )
+    grouped_allreduce: int = _setting(
+        0, parsing.whole_number(0), "groups that gradients are reduced in; 0: each by itself"
+    )
+    reduction: str = _setting(
+        "average", parsing.one_of("average", "adasum"), "of gradients; adasum over MPI only"
+    )
+    fusion_threshold_mb: float = _setting(
+        -1.0, parsing.number_or_minus_one(0, 2**20), "Horovod's fusion buffer in MiB; -1: its own"
+    )
+    cycle_time_ms: float = _setting(
+        -1.0, parsing.number_or_minus_one(0, 1e6), "Horovod's cycle time; -1: its own"
+    )
+    hierarchical_allreduce: bool = _setting(
+        False, parsing.switch, "reduce inside the nodes first; NCCL with MPI on several nodes only"
     )
     seed: int = _setting(
         0, parsing.whole_number(0), "seed of weights, images and the order of the blocks"

@@ -47,6 +47,18 @@ def number(least: float, most: float) -> Callable[[Any], float]:
     return parse
 
 
+def number_or_minus_one(least: float, most: float) -> Callable[[Any], float]:
+    """A number from `least` to `most`, or -1 for what somebody else decides; text is read as one."""
+
+    def parse(raw: Any) -> float:
+        try:
+            return -1.0 if number(-1, most)(raw) == -1 else number(least, most)(raw)
+        except ValueError:
+            raise ValueError(f"a number from {least:g} to {most:g}, or -1") from None
+
+    return parse
+
+
 def one_of(*choices: str) -> Parser:
     """One of the given words."""
 

@@ -92,7 +92,10 @@ def problem_of_header(record: Mapping[str, Any]) -> str | None:
 
 
 def problem_of_preflight(record: Mapping[str, Any]) -> str | None:
-    """What is wrong with a measured peak, the one value of a preflight that is reckoned with."""
+    """What is wrong with the values of a preflight that are reckoned with or shown."""
+    settings = record.get("settings_in_use", [])
+    if type(settings) is not list or not all(map(_is_setting, settings)):
+        return "preflight without valid settings_in_use"
     if "measured_peak" not in record:
         return None
     peak = record["measured_peak"]
@@ -121,6 +124,14 @@ def _is_stage(stage: Any) -> bool:
 
 def _is_duration(value: Any) -> bool:
     return _is_number(value, MAX_SECONDS) and value >= 0
+
+
+def _is_setting(setting: Any) -> bool:
+    if type(setting) is not dict or not all(
+        _is_word(setting.get(name)) for name in ("name", "requested", "how")
+    ):
+        return False
+    return "in_use" in setting and (setting["in_use"] is None or _is_word(setting["in_use"]))
 
 
 def problem_of_failure(record: Mapping[str, Any]) -> str | None:

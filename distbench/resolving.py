@@ -8,6 +8,7 @@ from typing import Any
 from distbench import parsing
 from distbench.config import Config, Overrides
 from distbench.errors import UsageError
+from distbench.knobs import check_values
 from distbench.presets import PRESETS
 
 
@@ -23,6 +24,7 @@ def resolve(overrides: Overrides, on_gpu: bool, world_size: int) -> Config:
     _check_study(values, overrides, world_size)
     values.update(_batches(values, overrides, world_size))
     config = Config(**values)
+    check_values(config, world_size)
     if config.blocks > config.steps:
         name = "rounds" if config.sizes else "blocks"
         raise UsageError(

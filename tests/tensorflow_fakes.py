@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distbench.worker.network import Network
-from distbench.worker.phases import Phase, PhaseLadder, Reduction
+from distbench.worker.phases import Phase, PhaseLadder
+from distbench.worker.reducing import Reduction
 from distbench.worker.replica import Replica
 from tests.fakes import small_config
 

@@ -22,6 +22,7 @@ STANDARD_LIBRARY_ONLY = [
     "durable_files",
     "groups",
     "job_scripts",
+    "knobs",
     "launched",
     "launchers",
     "layout",

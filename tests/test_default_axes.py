@@ -13,24 +13,29 @@ def levels(on_gpu: bool, cores: int, ranks: int, **run: Any) -> dict[str, tuple[
     return {axis.name: axis.levels for axis in default_axes(Machine(on_gpu, cores), ranks, run)}
 
 
-def test_on_cpus_threads_batch_and_horovods_variables_are_tried() -> None:
+def test_on_cpus_threads_batch_and_horovods_settings_are_tried() -> None:
     found = levels(False, 8, 2)
     assert found["threads_per_rank"] == (None, 2, 8)  # a share is 4
     assert found["batch_size"] == (None, 2, 4)  # the preset cpu has 1
-    assert found["HOROVOD_CYCLE_TIME"] == (None, "0.5", "5", "20")
-    assert "HOROVOD_FUSION_THRESHOLD" in found
-    assert "HOROVOD_NUM_NCCL_STREAMS" not in found
+    assert found["cycle_time_ms"] == (None, 0.5, 5, 20)
+    assert found["grouped_allreduce"] == (None, 1, 4)
+    assert not {"HOROVOD_NUM_NCCL_STREAMS", "xla", "tf32", "layout"} & set(found)
 
 
 def test_on_gpus_others_are() -> None:
     found = levels(True, 64, 8)
     assert found["batch_size"] == (None, 16, 64, 128)
     assert "threads_per_rank" not in found
-    assert "HOROVOD_HIERARCHICAL_ALLREDUCE" in found
+    assert found["hierarchical_allreduce"] == (None, True)
+    assert found["xla"] == (None, "compute", "all")
+    assert found["precision"] == (None, "bfloat16", "float16")
+    assert found["layout"] == (None, "NCHW")
+    assert levels(True, 64, 1)["xla"] == (None, "compute")
 
 
 def test_one_rank_has_nothing_to_communicate() -> None:
-    assert not any(name.startswith("HOROVOD_") for name in levels(False, 4, 1))
+    found = set(levels(False, 4, 1)) | set(levels(True, 4, 1))
+    assert not {"compression", "fusion_threshold_mb", "HOROVOD_NUM_NCCL_STREAMS"} & found
 
 
 def test_what_is_fixed_is_not_tried() -> None:

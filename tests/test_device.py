@@ -4,7 +4,7 @@ import pytest
 
 from distbench.errors import MissingPartError
 from distbench.worker import device
-from distbench.worker.device import share_cores
+from distbench.worker.device import Device, compute_capability, share_cores
 from tests.fakes import on_every_rank
 
 
@@ -81,3 +81,12 @@ def test_nvml_name_of_a_visible_gpu() -> None:
 
 def test_the_real_launchers_cores_can_be_read() -> None:
     assert device._launcher_cores()
+
+
+def test_the_compute_capability_is_read_from_the_devices_name() -> None:
+    def named(name: str) -> Device:
+        return Device("GPU", name, "0", 0, "")
+
+    assert compute_capability(named("NVIDIA A100 (compute capability 8.0)")) == (8, 0)
+    assert compute_capability(named("NVIDIA B200 (compute capability 10.0)")) == (10, 0)
+    assert compute_capability(named("A GPU (compute capability unknown)")) is None

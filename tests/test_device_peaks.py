@@ -171,3 +171,21 @@ def test_a_rank_that_measured_nothing_leaves_it_to_the_data_sheet(run_directory:
 def test_a_processor_has_no_data_sheet_here(run_directory: Path) -> None:
     write_run(run_directory, [ladder_blocks(), ladder_blocks()])
     assert peaks_of(load_run(run_directory)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "peak"),
+    [
+        (A100, "bfloat16", 312e12),
+        (V100, "float16", 125e12),
+        (V100, "bfloat16", None),  # which it does not have
+    ],
+)
+def test_products_of_16_bits_have_a_peak_of_their_own(
+    run_directory: Path, name: str, precision: str, peak: float | None
+) -> None:
+    run = gpu_run(run_directory, (name,), tensorflow={"tensor_float_32_allowed": True})
+    narrow = dataclasses.replace(run, config=dataclasses.replace(run.config, precision=precision))
+    found = peaks_of(narrow)
+    assert (found and found.by_rank[0]) == peak
+    assert found is None or found.source.endswith(f"with {precision}")

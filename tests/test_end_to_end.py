@@ -204,3 +204,37 @@ def test_a_run_whose_step_is_pruned_times_nothing(launcher: str, tmp_path: Path)
     assert document["gather"]["files_verified"] == 2
     assert all(not records.blocks for records in load_run(tmp_path / "run").ranks)
     assert "Total img/sec" not in ended.stdout
+
+
+def test_settings_of_the_speed_are_in_use_proven_and_reported(tmp_path: Path) -> None:
+    """Several at once, over MPI: each must be read back, and the work must still be proven."""
+    settings = ["--precision", "bfloat16", "--compression", "fp16", "--grouped-allreduce", "5"]
+    settings += ["--input", "host", "--fusion-threshold-mb", "16", "--cycle-time-ms", "2"]
+    ended = launch("mpi", distbench(*TINY, *settings, "--inter-op-threads", "1"), tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    found = load_run(only_run(tmp_path))
+    assert (found.incomplete, found.problems) == ((), ())
+    for records in found.ranks:
+        assert records.preflight is not None
+        in_use = {one["name"]: one["in_use"] for one in records.preflight["settings_in_use"]}
+        assert (in_use["precision"], in_use["compression"]) == ("bfloat16", "fp16")
+        assert (in_use["grouped_allreduce"], in_use["input"]) == ("5", "host")
+        assert (in_use["inter_op_threads"], in_use["cycle_time_ms"]) == ("1", None)
+        executed = records.preflight["groups"]["world"]["executed_allreduces"]
+        assert (executed["allreduce"], executed["train_step"]) == (32, 32)
+        assert records.preflight["computing"]["2"]["against_float32"]["cosine"] > 0.99
+    assert found.manifest["environment"]["HOROVOD_FUSION_THRESHOLD"] == str(16 * 2**20)
+    assert "bfloat16, fed by the host, fp16 on the wire, gradients in 5 group(s)" in ended.stdout
+    assert "(sent as 1.910 MB of fp16" in ended.stdout
+
+
+def test_adasum_is_proven_over_mpi_and_refused_over_gloo(tmp_path: Path) -> None:
+    adasum = distbench(*TINY, "--reduction", "adasum", "--phases", "allreduce,train_step")
+    ended = launch("mpi", adasum, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    (first, _) = load_run(only_run(tmp_path)).ranks
+    assert first.preflight is not None
+    assert first.preflight["groups"]["world"]["executed_allreduces"]["allreduce"] == 32
+    refused = launch("gloo", adasum, tmp_path)
+    told = refused.stdout + refused.stderr
+    assert told.count("Horovod has Adasum over MPI only, and this job runs over Gloo") == 1

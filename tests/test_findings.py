@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from distbench.analysis.collect import load_run
 from distbench.report import plots, tables
 from distbench.report.build import find
-from distbench.report.findings import title
+from distbench.report.findings import arithmetic, title
 from distbench.report.scaling_tables import nvidia_table
 from tests.fakes import ladder_blocks, study_config, write_run, write_study
 
@@ -62,3 +63,12 @@ def test_ranks_alone_are_the_main_group_where_nothing_reduces(run_directory: Pat
     assert found.parts == pytest.approx(
         {"forward": 0.01, "backward": 0.02, "optimizer": 0.002}, rel=1e-3
     )
+
+
+def test_the_title_and_the_arithmetic_name_what_is_not_as_by_default(run_directory: Path) -> None:
+    run = load_run(write_run(run_directory, [ladder_blocks()]).directory)
+    config = dataclasses.replace(run.config, precision="bfloat16", xla="compute")
+    changed = dataclasses.replace(run, config=config)
+    assert "10 classes, bfloat16, XLA compute, batch 2 per rank" in title(changed)
+    assert "bfloat16" not in title(run)
+    assert (arithmetic(run), arithmetic(changed)) == ("FP32", "BF16")

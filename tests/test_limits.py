@@ -223,3 +223,14 @@ def test_an_mfu_is_of_the_devices_of_its_own_ranks(run_directory: Path) -> None:
     assert limits.peak_flops_per_s == 5.5e11
     row = limits.frame.set_index("size").loc[2]  # ranks 0 and 1
     assert row["mfu_forward"] == pytest.approx(2 * FORWARD_FLOPS / 10.2035e-3 / 2e11)
+
+
+def test_half_of_the_bytes_on_the_wire_halve_its_bound(run_directory: Path) -> None:
+    write_study(run_directory, study_config(link_gb_per_s=1.0), [0, 0, 1, 1])
+    run = load_run(run_directory)
+    compressed = dataclasses.replace(
+        run, config=dataclasses.replace(run.config, compression="fp16")
+    )
+    bounds = [limits_of(one).frame["wire_bound_s"].iloc[-1] for one in (run, compressed)]
+    assert bounds[1] == pytest.approx(bounds[0] / 2)
+    assert compressed.wire_bytes == run.grad_bytes / 2

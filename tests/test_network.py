@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from distbench import vgg
+from distbench.worker.computing import Computing
 from distbench.worker.network import Network
 
 tf = pytest.importorskip("tensorflow")
@@ -125,3 +126,17 @@ def test_loss_is_half_the_sum_of_squares() -> None:
     network = small_network()
     logits = network.outputs(one()).fc8.numpy()
     assert float(network.loss(one())) == pytest.approx((logits**2).sum() / 2, rel=1e-5)
+
+
+def test_every_layout_and_precision_computes_the_same_network() -> None:
+    """In the layout of GPUs a CPU can only build the graph, and its own optimizer makes it run."""
+    right = small_network("A-LRN").outputs(one()).fc8.numpy()
+    for how in (Computing(layout="NCHW"), Computing("bfloat16"), Computing("bfloat16", 1, "NCHW")):
+        table = vgg.build("A-LRN", **SMALL)  # type: ignore[arg-type]
+        network = Network(table, 2, 0, 0, computing=how)
+        assert network.images.shape == ((2, 3, 32, 32) if how.layout == "NCHW" else (2, 32, 32, 3))
+        fc8 = tf.function(network.outputs)(one()).fc8
+        assert fc8.dtype == tf.float32
+        error = np.linalg.norm(fc8.numpy() - right) / np.linalg.norm(right)
+        assert error < (0.1 if how.is_narrow else 1e-4)
+        assert network.in_float32().computing == how._replace(precision="float32")

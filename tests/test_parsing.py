@@ -42,3 +42,11 @@ def test_a_whole_number_is_one(raw: object) -> None:
 def test_a_number_is_one_and_in_its_range(raw: object) -> None:
     with pytest.raises(ValueError, match="a number from 0 to 9"):
         parsing.number(0, 9)(raw)
+
+
+def test_a_number_may_be_minus_one_for_what_others_decide() -> None:
+    parse = parsing.number_or_minus_one(0, 8)
+    assert [parse(raw) for raw in ("-1", -1, "0", 2.5, "8")] == [-1.0, -1.0, 0.0, 2.5, 8.0]
+    for raw in ("-2", -0.5, 9, "x", True, None, "nan"):
+        with pytest.raises(ValueError, match="a number from 0 to 8, or -1"):
+            parse(raw)

@@ -39,6 +39,7 @@ def test_the_side_grows_until_a_product_is_long_enough(monkeypatch: pytest.Monke
         "products": 7,
         "seconds": pytest.approx(0.040),
         "repeats": 5,
+        "precision": "float32",
     }
     # each side is checked, then timed once; then one repeat that warms up, and five
     assert product.sides == [512, 512, 1024, 1024] + [1024] * 6
@@ -67,7 +68,7 @@ def test_the_best_repeat_counts_and_the_first_does_not(monkeypatch: pytest.Monke
 
 
 def test_every_product_that_is_counted_is_executed() -> None:
-    matrices = peak._matrices(64)
+    matrices = peak._matrices(64, "float32")
     executed = count_executed_ops(lambda: peak._products(matrices, 7))
     assert executed[" MatMul"] == 7  # outside of a graph an op is recorded as 'kernel: MatMul'
 
@@ -86,14 +87,14 @@ def test_a_device_that_computes_wrongly_is_told(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_rounding_of_tf32_is_allowed_for() -> None:
-    left, right = peak._matrices(512)
+    left, right = peak._matrices(512, "float32")
     # mantissas of 10 bits, as TF32 has them
     rounded = [tf.cast(tf.cast(one, tf.float16), tf.float32) for one in (left, right)]
     peak._check((left, right), tf.linalg.matmul(*rounded))
 
 
 def test_all_ranks_measure_only_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peak, "measure_peak", lambda clock: {"flops_per_s": 1.0})
+    monkeypatch.setattr(peak, "measure_peak", lambda clock, precision: {"flops_per_s": 1.0})
     asked, unasked = small_config(measure_peak=True), small_config()
     clock = FakeClock()
     assert (
@@ -101,3 +102,11 @@ def test_all_ranks_measure_only_where_it_was_asked_for(monkeypatch: pytest.Monke
         == [{"measured_peak": {"flops_per_s": 1.0}}] * 2
     )
     assert on_every_rank(2, lambda world: peak_record(unasked, world, clock)) == [{}, {}]
+
+
+def test_products_are_of_the_precision_that_the_run_computes_in() -> None:
+    left, right = peak._matrices(64, "bfloat16")
+    assert (left.dtype, right.dtype) == (tf.bfloat16, tf.bfloat16)
+    peak._check((left, right), tf.linalg.matmul(left, right))
+    with pytest.raises(CorrectnessError):
+        peak._check((left, right), tf.linalg.matmul(left, left))

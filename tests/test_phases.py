@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from distbench.config import PHASES, SELF_ALLREDUCE
-from distbench.worker.phases import LEARNING_RATE, MOMENTUM, PhaseLadder, Reduction
+from distbench.worker.computing import Computing
+from distbench.worker.network import Network
+from distbench.worker.phases import LEARNING_RATE, MOMENTUM, PhaseLadder
+from distbench.worker.reducing import Reduction
+from distbench.worker.replica import Replica
+from tests.fakes import small_config
 from tests.tensorflow_fakes import lone_phases
 
 tf = pytest.importorskip("tensorflow")
@@ -66,6 +71,45 @@ def test_starting_an_allreduce_costs_little_beside_computing() -> None:
         return min(times)
 
     assert fastest_s("allreduce") < fastest_s("forward_backward") / 2
+
+
+# Of the graphs before there were any settings of the speed: what is timed by default is as it was.
+NODES = {"forward": 129, "forward_backward": 311, "allreduce": 129, "train_step": 439}
+
+
+def test_settings_at_their_defaults_leave_the_graphs_as_they_were() -> None:
+    _, _, phases = lone_phases(list(NODES))
+    for name, count in NODES.items():
+        definition = phases[name].function.graph.as_graph_def()
+        nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+        assert len(nodes) == count, name
+        assert "Cast" not in {node.op for node in nodes}
+    assert phases["forward"].run is phases["forward"].function  # nothing between the clock and it
+
+
+def test_a_fed_step_computes_what_one_with_held_images_does() -> None:
+    held_network, _, held = lone_phases(["forward", "forward_backward"])
+    config = small_config()
+    fed_network = Network(
+        config.network(), 2, 0, 0, held_network.parameters, Computing(is_fed=True)
+    )
+    ladder = PhaseLadder(fed_network, None, Replica(fed_network.parameters))
+    fed = ladder.build(["forward", "forward_backward"], Reduction(ranks=1))
+    assert isinstance(fed_network.images, np.ndarray)
+    np.testing.assert_array_equal(fed["forward"].run(), held["forward"].run())
+    for one, other in zip(*(p["forward_backward"].with_keep_prob(1.0) for p in (fed, held))):  # type: ignore[misc]
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-7)
+    fed_network.images *= 0  # each call takes what the host holds then
+    assert float(tf.norm(fed["forward_backward"].with_keep_prob(1.0)[0])) == 0.0  # type: ignore[misc]
+
+
+def test_what_xla_compiles_computes_the_same() -> None:
+    network, replica, phases = lone_phases(["forward_backward"])
+    ladder = PhaseLadder(network, None, replica, xla="compute")
+    compiled = ladder.build(["train_step"], Reduction(ranks=1))["train_step"]
+    pairs = zip(*(p.with_keep_prob(1.0) for p in (phases["forward_backward"], compiled)))  # type: ignore[misc]
+    for one, other in pairs:
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-3, atol=1e-6)
 
 
 def test_each_phase_is_traced_once_for_all_groups() -> None:

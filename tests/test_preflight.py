@@ -11,10 +11,11 @@ import pytest
 from distbench.config import SELF_ALLREDUCE
 from distbench.errors import CorrectnessError, MismatchError
 from distbench.worker import preflight
-from distbench.worker.executed_ops import ALLREDUCE_OP
+from distbench.worker.executed_ops import ALLREDUCE_OP, GROUPED_ALLREDUCE_OP
 from distbench.worker.mean_pattern import MeanPattern
 from distbench.worker.members import Members
 from distbench.worker.phases import Phase
+from distbench.worker.reduced_patterns import Pattern
 from tests.fakes import FakeWorld, on_every_rank
 from tests.tensorflow_fakes import lone_phases
 
@@ -36,6 +37,32 @@ def test_the_expected_count_passes_and_any_other_fails() -> None:
     for executed in (0, 31, 33):
         with pytest.raises(CorrectnessError, match=f"executed {executed} allreduces in a step"):
             preflight.check_executed_allreduces(phase(allreduces=32), counting(executed))
+
+
+def test_a_grouped_op_counts_as_the_tensors_that_it_reduces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preflight, "tensors_of_grouped_ops", lambda function: (20, 12))
+    grouped = phase(allreduces=32)
+
+    def executed(groups: int) -> preflight.OpCounter:
+        return lambda call: Counter({GROUPED_ALLREDUCE_OP: groups})
+
+    assert preflight.check_executed_allreduces(grouped, executed(2)) == 32
+    for groups in (0, 1, 3):
+        with pytest.raises(CorrectnessError, match=f"executed {groups} grouped allreduces"):
+            preflight.check_executed_allreduces(grouped, executed(groups))
+
+
+def test_what_cannot_be_counted_is_run_and_said_to_be_uncounted() -> None:
+    runs: list[int] = []
+    hidden = phase(lambda: runs.append(1), allreduces=32, is_countable=False)
+    assert preflight.check_executed_allreduces(hidden, counting(0)) is None
+    assert runs == [1]
+
+
+def means(size: int) -> list[Pattern]:
+    return [MeanPattern(size)]
 
 
 def allreduce_phase(reduce: Callable[[list[Any]], list[Any]]) -> Phase:
@@ -62,7 +89,7 @@ def exact_allreduce(size: int) -> Callable[[Any], Any]:
 def test_the_mean_of_the_pattern_is_exact_at_any_size(size: int) -> None:
     for rank in (0, size - 1):
         checked = allreduce_phase(exact_allreduce(size))
-        preflight.check_allreduce_mean(checked, SHAPES, size, rank)
+        preflight.check_reduced_values(checked, SHAPES, means(size), rank)
 
 
 def spoilt(change: Callable[[list[Any]], list[Any]]) -> Phase:
@@ -83,76 +110,24 @@ def spoilt(change: Callable[[list[Any]], list[Any]]) -> Phase:
 )
 def test_a_wrong_mean_is_found(change: Callable[[list[Any]], list[Any]]) -> None:
     with pytest.raises(CorrectnessError):
-        preflight.check_allreduce_mean(spoilt(change), SHAPES, 4, 0)
+        preflight.check_reduced_values(spoilt(change), SHAPES, means(4), 0)
 
 
 def test_an_allreduce_that_only_returns_its_input_is_found() -> None:
     lazy = allreduce_phase(list)
     with pytest.raises(CorrectnessError, match="off by"):
-        preflight.check_allreduce_mean(lazy, SHAPES, 4, 1)
+        preflight.check_reduced_values(lazy, SHAPES, means(4), 1)
 
 
 def test_the_inputs_hold_the_gradients_again_afterwards() -> None:
     checked = allreduce_phase(exact_allreduce(2))
-    preflight.check_allreduce_mean(checked, SHAPES, 2, 0)
+    preflight.check_reduced_values(checked, SHAPES, means(2), 0)
     assert all(bool(tf.reduce_all(one == 1.0)) for one in checked.inputs)
 
 
 def test_a_mean_without_one_rank_is_found_at_odd_sizes() -> None:
     with pytest.raises(CorrectnessError):
-        preflight.check_allreduce_mean(allreduce_phase(exact_allreduce(6)), SHAPES, 7, 0)
-
-
-def test_the_real_phases_pass() -> None:
-    network, _, phases = lone_phases(["forward", "forward_backward"])
-    preflight.check_forward(phases["forward"], network)
-    difference = preflight.check_gradients(phases["forward_backward"], network, "CPU")
-    assert 0 <= difference < 1e-4
-
-
-def test_a_function_that_returns_only_the_loss_is_refused() -> None:
-    """The classic trap: TensorFlow prunes the whole backward pass of such a function."""
-    network, _, phases = lone_phases(["forward_backward"])
-    loss_only = dataclasses.replace(
-        phases["forward_backward"],
-        with_keep_prob=tf.function(lambda keep_prob: network.loss(tf.constant(keep_prob))),
-    )
-    with pytest.raises(CorrectnessError, match="returned 1 tensors where the 32 gradients"):
-        preflight.check_gradients(loss_only, network, "CPU")
-
-
-def test_wrong_or_infinite_gradients_are_refused() -> None:
-    network, _, phases = lone_phases(["forward_backward"])
-    original = phases["forward_backward"]
-    assert original.with_keep_prob is not None
-
-    def changed(change: Callable[[list[Any]], list[Any]]) -> Phase:
-        return dataclasses.replace(
-            original,
-            with_keep_prob=lambda keep_prob: change(list(original.with_keep_prob(keep_prob))),
-        )
-
-    slightly_off = changed(lambda out: [out[0] * 1.01, *out[1:]])
-    with pytest.raises(CorrectnessError, match="differs from an eager computation"):
-        preflight.check_gradients(slightly_off, network, "CPU")
-    infinite = changed(lambda out: [*out[:3], out[3] * np.inf, *out[4:]])
-    with pytest.raises(CorrectnessError, match="NaN or an infinity in tensor 3"):
-        preflight.check_gradients(infinite, network, "CPU")
-
-
-def test_a_gradient_may_rightly_be_zero() -> None:
-    zero, one = tf.zeros([3]), tf.ones([3])
-    assert preflight._relative_difference(zero, zero) == 0.0
-    assert preflight._relative_difference(one, zero) == float("inf")
-    assert preflight._relative_difference(zero, one) == 1.0
-
-
-def test_wrong_predictions_are_refused() -> None:
-    network, _, phases = lone_phases(["forward"])
-    right = phases["forward"].run
-    wrong = dataclasses.replace(phases["forward"], run=lambda: (right() + 1) % 10)
-    with pytest.raises(CorrectnessError, match="forward predicts other classes"):
-        preflight.check_forward(wrong, network)
+        preflight.check_reduced_values(allreduce_phase(exact_allreduce(6)), SHAPES, means(7), 0)
 
 
 def test_ranks_must_hold_the_same_bits() -> None:
@@ -189,7 +164,7 @@ def test_a_whole_preflight_on_one_rank() -> None:
         found = preflight.prove_computing(name, phases[name], network, members, "CPU")
     assert found is not None
     assert found < 1e-4
-    proof = preflight.prove_phases(phases, NAMES, shapes, members, counting(0))
+    proof = preflight.prove_phases(phases, NAMES, shapes, members, counting(0), means(1))
     assert proof["executed_allreduces"] == dict.fromkeys(NAMES, 0)
     assert set(proof["reduced_gradients_digest"]) == {"forward_backward_allreduce", "train_step"}
     final = preflight.prove_after_timing(phases, NAMES, shapes, members)
@@ -204,7 +179,7 @@ def test_a_rank_outside_of_the_group_only_has_to_be_there() -> None:
         members = Members(world, [1])
         own = phases if world.rank == 1 else {}
         preflight.prove_computing("forward", own.get("forward"), network, members, "CPU")
-        found = preflight.prove_phases(own, NAMES, shapes, members, counting(0))
+        found = preflight.prove_phases(own, NAMES, shapes, members, counting(0), means(1))
         preflight.prove_parameters(network.parameters, shapes, members)
         preflight.prove_after_timing(own, NAMES, shapes, members)
         return found
@@ -246,3 +221,17 @@ def test_weights_that_ran_away_are_found_after_the_timing() -> None:
         preflight.prove_finite(
             network.parameters, network.vgg.parameter_shapes, Members(FakeWorld(0, 1), [0])
         )
+
+
+def test_uncounted_allreduces_are_proven_by_the_values_that_come_back() -> None:
+    network, _, phases = lone_phases(["train_step"])
+    members = Members(FakeWorld(0, 1), [0])
+
+    def proof(factor: float) -> Any:
+        return preflight.prove_by_value(
+            phases, NAMES[4:], network, members, "CPU", lambda own: [factor * one for one in own]
+        )
+
+    assert proof(1.0)["train_step"] < 1e-4
+    with pytest.raises(CorrectnessError, match="differs from an allreduce of eager gradients"):
+        proof(0.5)  # what the phase would return had it left the other ranks out

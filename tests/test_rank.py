@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distbench.errors import CorrectnessError, RankFailedError, UsageError
+from distbench.errors import CorrectnessError, MissingPartError, RankFailedError, UsageError
 from distbench.groups import plan_groups
 from distbench.launched import LaunchedAs
 from distbench.rank_writer import RankWriter
@@ -141,3 +141,22 @@ def test_run_ids_are_unique_and_readable() -> None:
     ids = {rank._new_run_id(config, world) for _ in range(50)}
     assert len(ids) == 50
     assert all("-A-LRN-quick-np1-" in one for one in ids)
+
+
+def test_settings_are_refused_by_what_the_device_and_horovod_are() -> None:
+    def built(**changes: Any) -> Any:
+        names = ("mpi", "gloo", "nccl", "cuda", "rocm", "ddl", "ccl")
+        answers = {f"{name}_built": lambda name=name: changes.get(name, 0) for name in names}
+        return SimpleNamespace(**answers, mpi_enabled=lambda: bool(changes.get("mpi")))
+
+    cpu = Device("CPU", "a processor", "", 1, "given")
+    gpu = Device("GPU", "a GPU (compute capability 7.0)", "0", 0, "")
+    rank._set_up(small_config(reduction="adasum"), cpu, ["a"], built(mpi=1))
+    with pytest.raises(MissingPartError, match="Adasum over MPI only"):
+        rank._set_up(small_config(reduction="adasum"), cpu, ["a"], built(gloo=1))
+    hierarchical = small_config(hierarchical_allreduce=True)
+    rank._set_up(hierarchical, gpu, ["a", "b"], built(mpi=1, nccl=21000))
+    with pytest.raises(MissingPartError, match="all ranks are on one node"):
+        rank._set_up(hierarchical, gpu, ["a", "a"], built(mpi=1, nccl=21000))
+    with pytest.raises(MissingPartError, match=r"compute capability 7\.0"):
+        rank._set_up(small_config(precision="bfloat16"), gpu, ["a"], built())

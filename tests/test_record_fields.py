@@ -177,3 +177,20 @@ def test_costs_that_no_rank_has_are_refused(name: str, value: object) -> None:
     assert problem_of_final(whole) is None
     assert problem_of_final({}) is None  # of older records
     assert name.split("_")[-1] in str(problem_of_final({**whole, name: value}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_whole"),
+    [
+        ([], True),
+        ([{"name": "a", "requested": "b", "in_use": None, "how": "c"}], True),
+        ([{"name": "a", "requested": "b", "in_use": "b", "how": "c"}], True),
+        ([{"name": "a", "requested": "b", "how": "c"}], False),
+        ([{"name": "a", "requested": 1, "in_use": "b", "how": "c"}], False),
+        ([{"name": "a", "requested": "b", "in_use": 3, "how": "c"}], False),
+        (["a"], False),
+        ({}, False),
+    ],
+)
+def test_settings_in_use_are_texts(settings: Any, is_whole: bool) -> None:
+    assert (problem_of_preflight({"settings_in_use": settings}) is None) == is_whole

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from distbench.analysis.collect import load_run
@@ -96,3 +97,17 @@ def test_a_plain_run_has_no_curve(run_directory: Path) -> None:
     assert scaling_tables.scaling_table(found) == []
     assert scaling_tables.scaling_lines(found) == []
     assert scaling_tables.scaling_markdown(found) == []
+
+
+def test_products_of_16_bits_stand_under_mixed_precision(run_directory: Path) -> None:
+    found = findings(run_directory)
+    config = dataclasses.replace(found.run.config, precision="bfloat16")
+    mixed = dataclasses.replace(found, run=dataclasses.replace(found.run, config=config))
+    cells, others = (
+        [cell.strip() for cell in scaling_tables.nvidia_table(one).splitlines()[-1].split("|")]
+        for one in (found, mixed)
+    )
+    assert (others[3], others[6]) == ("n/a", "n/a")
+    assert (others[4], others[7]) == (cells[3], cells[6])
+    assert "Throughput - FP32" in scaling_tables.nvidia_table(mixed)
+    assert "bfloat16" in scaling_tables.nvidia_table(mixed)

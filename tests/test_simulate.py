@@ -332,3 +332,12 @@ def test_its_report_says_that_it_is_simulated(
     assert main(["report", str(run_directory)]) == 0
     assert "SIMULATED" in capsys.readouterr().out
     assert "SIMULATED" in (run_directory / "derived" / "report.md").read_text()
+
+
+def test_a_setting_that_a_simulated_cluster_lacks_is_refused(tmp_path: Path) -> None:
+    config = Config(output=str(tmp_path / "run"), compression="fp16")
+    with pytest.raises(
+        UsageError, match="compression is fp16, and a simulated cluster has no such"
+    ):
+        simulate(Cluster(ranks=2), config)
+    assert not (tmp_path / "run").exists()

@@ -40,7 +40,7 @@ def test_defaults_are_written_out() -> None:
         ({"run": {"batch": 2}}, "has the unknown key 'run.batch'; known are preset, config"),
         ({"run": {"output": "x"}}, "the key run.output, but each launch of a study has a run"),
         ({"axes": {"output": ["x"]}}, "the key axes.output, but each launch of a study has a run"),
-        ({"axes": {"precision": ["fp16"]}}, "has the unknown key 'axes.precision'"),
+        ({"axes": {"colour": ["red"]}}, "has the unknown key 'axes.colour'"),
         ({"job": {"nodes": 2}}, "has the unknown key 'job.nodes'; known are ranks_per_node"),
         ({"study": {"launcher": "sh"}}, "study.launcher is 'sh'; it must be one of local, mpirun"),
         ({"study": {"controller": "nccl"}}, "study.controller is 'nccl'; it must be one of gloo"),

@@ -11,8 +11,9 @@ from distbench.launched import launched_as
 from distbench.worker import host
 from distbench.worker.device import claim_device
 from distbench.worker.network import Network
-from distbench.worker.phases import PhaseLadder, Reduction
+from distbench.worker.phases import PhaseLadder
 from distbench.worker.rank import prepare_environment
+from distbench.worker.reducing import Reduction
 from distbench.worker.replica import Replica
 from distbench.worker.world import import_horovod, open_world
 

@@ -11,6 +11,7 @@ from distbench.analysis.check import Check, gravest_first
 from distbench.analysis.clock_checks import clock_checks
 from distbench.analysis.collect import Run
 from distbench.analysis.completeness import ranks_in_words
+from distbench.analysis.knob_checks import knob_checks
 from distbench.analysis.limit_checks import limit_checks
 from distbench.analysis.limits import Limits
 from distbench.analysis.machine_checks import cores_by_host, machine_checks
@@ -43,6 +44,7 @@ def check_run(
         *sampling_checks(run, jobs, summary),
         *machine_checks(run),
         *clock_checks(run),
+        *knob_checks(run),
         *_waits(run),
         *_superlinear(scaling, devices),
         *_curve(run, scaling),

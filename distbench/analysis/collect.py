@@ -14,6 +14,7 @@ from distbench.analysis.run_documents import RunDocuments, read_documents
 from distbench.analysis.run_frames import blocks_frame, steps_frame, waits_frame
 from distbench.config import Config
 from distbench.errors import RecordsError
+from distbench.knobs import wire_bytes_per_gradient_byte
 from distbench.layout import RunLayout
 from distbench.record_fields import MAX_RANKS
 from distbench.records import RESCUED, RankRecords, read_rank_file
@@ -69,8 +70,13 @@ class Run:
 
     @property
     def grad_bytes(self) -> int:
-        """The bytes of all gradients of one rank: what an allreduce carries."""
+        """The bytes of all gradients of one rank: what an allreduce is asked to reduce."""
         return int(self.first_header["grad_bytes"])
+
+    @property
+    def wire_bytes(self) -> float:
+        """The bytes that an allreduce carries of them: half of them where they travel in 16 bits."""
+        return self.grad_bytes * wire_bytes_per_gradient_byte(self.config)
 
     @property
     def is_simulated(self) -> bool:

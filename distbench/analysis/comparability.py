@@ -20,6 +20,7 @@ REFUSED = (
     "fc_units",
     "width_multiplier",
     "head",
+    "precision",
     "scaling",
     "batch_size",
     "global_batch",

@@ -17,6 +17,7 @@ from distbench.analysis.studies import FinishedLaunch
 from distbench.analysis.summary import block_medians, job_steps, main_group, summarise
 from distbench.config import PHASES
 from distbench.errors import RecordsError
+from distbench.knobs import work_label
 
 Place = tuple[int, str]  # how many ranks, and the phase
 
@@ -74,7 +75,7 @@ def read_compared(launch: FinishedLaunch) -> ComparedLaunch:
     return ComparedLaunch(
         name=f"{launch.cell}, launch {launch.attempt}" if launch.cell else "",
         run_id=run.run_id,
-        network=f"{simulated}{run.config.network_label}",
+        network=f"{simulated}{work_label(run.config)}",
         batch=run.config.batch_label,
         devices=f"{run.device_kind}s",
         varied={name: value for name, value in launch.varied.items() if name != "size"},

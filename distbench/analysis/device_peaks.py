@@ -121,7 +121,10 @@ def _by_data_sheet(run: Run) -> Peaks | None:
         for records in run.ranks
         if records.header is not None
     }
-    found = {rank: _of_precision(device, allows_tf32(run)) for rank, device in devices.items()}
+    found = {
+        rank: _of_precision(device, run.config.precision, allows_tf32(run))
+        for rank, device in devices.items()
+    }
     known = {rank: one for rank, one in found.items() if one is not None}
     if len(known) < run.size:
         return None
@@ -130,10 +133,19 @@ def _by_data_sheet(run: Run) -> Peaks | None:
     return Peaks(peaks, DATA_SHEET, f"NVIDIA's data sheet: {', '.join(sources)}")
 
 
-def _of_precision(device: Mapping[str, Any], tf32_allowed: bool | None) -> tuple[float, str] | None:
-    """The peak of float32 as this device computes it, in FLOP/s, and its name."""
+def _of_precision(
+    device: Mapping[str, Any], precision: str, tf32_allowed: bool | None
+) -> tuple[float, str] | None:
+    """The peak of a precision as this device computes it, in FLOP/s, and its name."""
     entry = device_peak(str(device["name"])) if device["kind"] == "GPU" else None
-    if entry is None or (entry.tf32 is not None and tf32_allowed is None):
+    if entry is None:
+        return None
+    if precision != "float32":
+        narrow = entry.bfloat16 if precision == "bfloat16" else entry.float16
+        if narrow is None:
+            return None
+        return narrow * FLOPS_PER_TFLOP, f"{entry.model} with {precision}"
+    if entry.tf32 is not None and tf32_allowed is None:
         return None
     if entry.tf32 is not None and tf32_allowed:
         return entry.tf32 * FLOPS_PER_TFLOP, f"{entry.model} with TF32"

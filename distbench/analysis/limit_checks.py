@@ -36,7 +36,7 @@ def _allreduces(run: Run, limits: Limits) -> Iterator[Check]:
                 f"the allreduce of {row.size} ranks is wrong: it takes "
                 f"{units.seconds(row.allreduce_s)}, and their links ({limits.links.source}) need at "
                 f"least {units.seconds(row.overlapped_bound_s)} for "
-                f"{units.decimal_bytes(run.grad_bytes)}. Was an allreduce pruned, or are {LINK_FLAGS} "
+                f"{units.decimal_bytes(run.wire_bytes)}. Was an allreduce pruned, or are {LINK_FLAGS} "
                 "too low? Only a network that reduces by itself, such as SHARP or NVLS, needs less",
             )
 

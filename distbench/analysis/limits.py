@@ -146,7 +146,7 @@ def _measured_links(run: Run, jobs: pd.DataFrame) -> Links:
     Where one across nodes was faster than its part inside them would have been at that speed, the two
     cannot be told apart, and all of its time counts as that between nodes.
     """
-    nodes, size = ranks_on_nodes(run), run.grad_bytes
+    nodes, size = ranks_on_nodes(run), run.wire_bytes
     together = (jobs["role"] == REDUCING) & (jobs["group_size"] > 1)
     reduced = jobs[together & (jobs["phase"] == "allreduce")]
     fastest_s = reduced.groupby("group", observed=True)["step_s"].min()
@@ -237,12 +237,12 @@ def _wire(
     summary: pd.DataFrame,
 ) -> dict[str, Any]:
     on_nodes = (1,) if point.size == 1 else nodes[point.group]
-    bound_s = wire_bound_s(run.grad_bytes, on_nodes, links)
+    bound_s = wire_bound_s(run.wire_bytes, on_nodes, links)
     allreduce_s = NAN if point.size == 1 else _step_s(summary, point.group, "allreduce")
     return {
         "ranks_on_nodes": _counted(on_nodes),
         "wire_bound_s": bound_s,
-        "overlapped_bound_s": overlapped_bound_s(run.grad_bytes, on_nodes, links),
+        "overlapped_bound_s": overlapped_bound_s(run.wire_bytes, on_nodes, links),
         "allreduce_s": allreduce_s,
         "of_wire_bound": bound_s / allreduce_s,
     }

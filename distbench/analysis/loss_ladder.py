@@ -79,7 +79,7 @@ def ladders(
             found.append(_of_one_rank(point, phase))
         else:
             on_nodes = nodes[point.group]
-            wire_s = wire_bound_s(run.grad_bytes, on_nodes, links)
+            wire_s = wire_bound_s(run.wire_bytes, on_nodes, links)
             found.append(_of_ranks(point, phase, typical, overhead, wire_s, on_nodes))
     return found
 

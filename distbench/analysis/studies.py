@@ -31,6 +31,7 @@ from distbench.analysis.limits import find_limits
 from distbench.analysis.scaling import ratio_columns, scaling_frame
 from distbench.analysis.statistics import Interval
 from distbench.analysis.summary import job_steps, main_group, summarise
+from distbench.knobs import label
 
 FROM_LAUNCHES, FROM_ROUNDS = "launches", "rounds"
 _MEANS = ("exposed_s", "allreduce_s", "busbw_bytes_per_s")
@@ -53,7 +54,7 @@ class LaunchResult:
     """What one launch says: its points (`scaling_frame`'s rows), its key and its findings."""
 
     launch: FinishedLaunch
-    about: tuple[str, str, str]  # network, batch, devices
+    about: tuple[str, str, str, str]  # as in Curve
     key: Mapping[str, str]
     points: pd.DataFrame
     checks: tuple[Check, ...]
@@ -69,14 +70,14 @@ class Curve:
     """Comparable launches: `points` has one row per size, ascending (see `_point`)."""
 
     label: str  # what tells it from the other curves of the study
-    about: tuple[str, str, str]  # network, batch, devices
+    about: tuple[str, str, str, str]  # network, settings that are not as by default, batch, devices
     points: pd.DataFrame
     launches: tuple[LaunchResult, ...]
 
     @property
     def title(self) -> str:
         """What was run, on what."""
-        return ", ".join(self.about)
+        return ", ".join(filter(None, self.about))
 
     @property
     def is_suspect(self) -> bool:
@@ -107,19 +108,20 @@ def read_launch(launch: FinishedLaunch) -> LaunchResult | None:
     )
 
 
-def _about(run: Run) -> tuple[str, str, str]:
+def _about(run: Run) -> tuple[str, str, str, str]:
     simulated = "SIMULATED: " if run.is_simulated else ""
     network = f"{simulated}{run.config.network_label}"
-    return network, run.config.batch_label, f"on {run.device_kind}s"
+    return network, label(run.config), run.config.batch_label, f"on {run.device_kind}s"
 
 
 def common_title(curves: Sequence[Curve]) -> str:
     """What all curves have alike; no mark of a CPU, a simulation or a reduced network is lost."""
-    networks, batches, devices = (
+    networks, knobs, batches, devices = (
         list(dict.fromkeys(values)) for values in zip(*(curve.about for curve in curves))
     )
     words = networks if len(networks) == 1 else ["several networks", *_marks(networks)]
-    return ", ".join([*words, *(batches if len(batches) == 1 else []), " and ".join(devices)])
+    common = [one[0] for one in (knobs, batches) if len(one) == 1 and one[0]]
+    return ", ".join([*words, *common, " and ".join(devices)])
 
 
 def _marks(networks: Sequence[str]) -> list[str]:

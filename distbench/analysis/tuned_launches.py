@@ -18,7 +18,7 @@ class TunedLaunch:
     reasons not to trust the launch, `warnings` what may make it wrong.
     """
 
-    about: tuple[str, str, str]  # network, batch, devices
+    about: tuple[str, str, str, str]  # network, settings that are not as by default, batch, devices
     images_per_s: float
     efficiency: Estimate
     one_rank_images_per_s: float

@@ -17,6 +17,7 @@ from distbench.analysis.stragglers import find_stragglers
 from distbench.analysis.summary import job_steps, main_group, measured_groups, summarise
 from distbench.durable_files import replaced_atomically, write_atomically
 from distbench.errors import OutputError, RecordsError
+from distbench.knobs import work_label
 from distbench.report.findings import Findings
 from distbench.report.html import html_report
 from distbench.report.html_svg import HtmlChart
@@ -83,7 +84,7 @@ def _labels(findings: Findings) -> dict[str, Any]:
     run = findings.run
     return {
         "run_id": run.run_id,
-        "network": run.config.network_label,
+        "network": work_label(run.config),
         "preset": run.config.preset,
         "device": run.device_kind,
         "controller": str(run.first_header["controller"]),

@@ -15,6 +15,7 @@ from distbench.analysis.limits import Limits
 from distbench.analysis.loss import LossBudget
 from distbench.analysis.scaling import Device
 from distbench.analysis.stragglers import Stragglers
+from distbench.knobs import work_label
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Findings:
 
 
 def arithmetic(run: Run) -> str:
-    """How the network's float32 values are multiplied, in the word of the vendors' tables."""
+    """How the network's values are multiplied, in the word of the vendors' tables."""
+    if run.config.precision != "float32":
+        return {"bfloat16": "BF16", "float16": "FP16"}[run.config.precision]
     if "GPU" not in run.device_kind:
         return "FP32"
     return {True: "TF32", False: "FP32", None: "FP32 or TF32"}[allows_tf32(run)]
@@ -69,6 +72,6 @@ def title(run: Run) -> str:
     plural = "" if counts == "1" else "s"
     simulated = "SIMULATED: " if run.is_simulated else ""
     return (
-        f"{simulated}{run.config.network_label}, {run.config.batch_label}, "
+        f"{simulated}{work_label(run.config)}, {run.config.batch_label}, "
         f"on {counts} {run.device_kind}{plural}"
     )

@@ -142,7 +142,9 @@ def nvidia_table(findings: Findings) -> str:
     Above it stands what was run, and whether the checks found something.
     """
     simulated = " (SIMULATED)" if findings.run.is_simulated else ""
-    words = {"arithmetic": arithmetic(findings.run) + simulated, "kind": _kind(findings)}
+    is_mixed = findings.run.config.precision != "float32"
+    single = "FP32" if is_mixed else arithmetic(findings.run)
+    words = {"arithmetic": single + simulated, "kind": _kind(findings)}
     columns = [column.format(**words) for column in NVIDIA_COLUMNS]
     if "GPU" not in findings.run.device_kind:
         columns = [column.replace("GPU", "CPU rank") for column in columns]
@@ -152,16 +154,20 @@ def nvidia_table(findings: Findings) -> str:
         (
             str(row.size),
             str(row.batch_per_rank),
-            f"{units.rate(row.images_per_s)} img/s",
+            *_in_column(f"{units.rate(row.images_per_s)} img/s", is_mixed),
             none,
-            none,
-            units.significant(row.speed_up, 3),
-            none,
+            *_in_column(units.significant(row.speed_up, 3), is_mixed),
         )
         for row in findings.scaling.itertuples()
     ]
     what = markdown(f"{findings.warning}{title(findings.run)}")
     return "\n".join([what, "", *markdown_table(columns, rows), ""])
+
+
+def _in_column(text: str, is_mixed: bool) -> tuple[str, str]:
+    """Under single or under mixed precision; the other was not measured."""
+    none = units.NOT_AVAILABLE
+    return (none, text) if is_mixed else (text, none)
 
 
 def _kind(findings: Findings) -> str:

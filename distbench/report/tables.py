@@ -10,6 +10,7 @@ import pandas as pd
 
 from distbench import units
 from distbench.analysis.collect import Run
+from distbench.analysis.knob_checks import settings_rows
 from distbench.analysis.summary import BASELINE, headline_phase
 from distbench.plain_text import aligned, printable
 from distbench.report.cost_rows import cost_rows
@@ -135,12 +136,20 @@ def communication_lines(findings: Findings) -> list[str]:
     reduced = findings.summary[findings.summary["phase"] == "allreduce"]
     for row in reduced.itertuples():
         lines.append(
-            f"Allreduce of {units.decimal_bytes(findings.run.grad_bytes)}: "
+            f"Allreduce of {units.decimal_bytes(findings.run.grad_bytes)}{_as_sent(findings.run)}: "
             f"algbw {units.bandwidth(row.algbw_bytes_per_s)}, "
             f"busbw {units.bandwidth(row.busbw_bytes_per_s)} "
             f"= algbw · 2(n−1)/n with n = {row.ranks}."
         )
     return lines
+
+
+def _as_sent(run: Run) -> str:
+    """Where fewer bytes travel than are reduced: bandwidths are of what the user gets."""
+    if run.wire_bytes == run.grad_bytes:
+        return ""
+    sent = units.decimal_bytes(run.wire_bytes)
+    return f" (sent as {sent} of fp16; bandwidths are of all the gradients' bytes)"
 
 
 def terminal_report(findings: Findings) -> str:
@@ -209,6 +218,7 @@ def environment_rows(run: Run) -> list[tuple[str, str]]:
         ("order of the blocks", f"shuffled in each of {config.blocks} rounds, seed {config.seed}"),
         ("network", _network_text(run)),
         ("arithmetic", f"float32 variables, products in {arithmetic(run)}"),
+        *settings_rows(run),
         ("Horovod", f"{versions.get('horovod', '?')}, controller {header['controller']}"),
         ("gradients reduced by", _reduction(run)),
         ("records gathered by", str(header["transport"])),

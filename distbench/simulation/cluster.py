@@ -15,10 +15,11 @@ from typing import Any
 from distbench import parsing
 from distbench.config import flag_of, shown
 from distbench.errors import UsageError
+from distbench.knobs import KNOBS
 
 MOST_RANKS = 65_536
 # Settings of a run that bear on no simulated time.
-MEANINGLESS_SETTINGS = ("threads_per_rank", "tensorflow_log", "measure_peak")
+MEANINGLESS_SETTINGS = ("threads_per_rank", "tensorflow_log", "measure_peak", *KNOBS)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from distbench.config import Config
 from distbench.durable_files import json_document, write_atomically
 from distbench.errors import MissingPartError, OutputError, RankFailedError, UsageError
 from distbench.groups import Group, plan_groups, registered_sets
+from distbench.knobs import changed
 from distbench.layout import RunLayout
 from distbench.plan import PlannedBlock, plan_blocks
 from distbench.records import (
@@ -79,6 +80,11 @@ def simulate(cluster: Cluster, config: Config) -> tuple[RunLayout, dict[str, Any
         raise MissingPartError(
             "numpy is missing, which the simulator needs; install distbench[report]"
         ) from error
+    for name in changed(config):
+        raise UsageError(
+            f"{name} is {getattr(config, name)}, and a simulated cluster has no such setting; unset "
+            f"DISTBENCH_{name.upper()}"
+        )
     simulation = _prepared(cluster, _with_links(cluster, config))
     config = simulation.config
     # Everything is worked out before the directory is made.

@@ -60,31 +60,25 @@ def _batches(_: Machine, __: int, settings: config.Config) -> tuple[int, ...]:
     return tuple(dict.fromkeys(one for one in (batch // 2, 2 * batch, 4 * batch) if one))
 
 
+def _xla(_: Machine, ranks: int, __: config.Config) -> tuple[str, ...]:
+    return ("compute", "all") if ranks > 1 else ("compute",)
+
+
 _OFFERS = (
     _Offer("threads_per_rank", _threads, unset="cores shared out", on=(False,)),
     _Offer("inter_op_threads", _always(1, 2), unset="as by default", on=(False,)),
     _Offer("batch_size", _batches, changes_training=True),
-    _Offer("precision", _always("tf32", "bfloat16", "float16"), on=(True,), changes_training=True),
-    _Offer("xla", _always(True)),
+    _Offer("precision", _always("bfloat16", "float16"), on=(True,), changes_training=True),
+    _Offer("tf32", _always("on", "off"), unset="TensorFlow's own", on=(True,)),
+    _Offer(
+        "xla", _xla, on=(True,)
+    ),  # on CPUs it took three times as long, and would eat the budget
     _Offer("layout", _always("NCHW", "NHWC"), on=(True,)),
     _Offer("compression", _always("fp16"), least_ranks=2, changes_training=True),
-    _Offer("grouped_allreduce", _always(True), least_ranks=2),
-    _Offer(
-        "HOROVOD_FUSION_THRESHOLD",
-        _always("0", "33554432", "536870912"),
-        unset="Horovod's default",
-        least_ranks=2,
-    ),
-    _Offer(
-        "HOROVOD_CYCLE_TIME", _always("0.5", "5", "20"), unset="Horovod's default", least_ranks=2
-    ),
-    _Offer(
-        "HOROVOD_HIERARCHICAL_ALLREDUCE",
-        _always("1"),
-        unset="Horovod's default",
-        on=(True,),
-        least_ranks=2,
-    ),
+    _Offer("grouped_allreduce", _always(1, 4), unset="each tensor by itself", least_ranks=2),
+    _Offer("fusion_threshold_mb", _always(0, 32, 512), unset="Horovod's own", least_ranks=2),
+    _Offer("cycle_time_ms", _always(0.5, 5, 20), unset="Horovod's own", least_ranks=2),
+    _Offer("hierarchical_allreduce", _always(True), on=(True,), least_ranks=2),
     _Offer(
         "HOROVOD_NUM_NCCL_STREAMS",
         _always("2"),

@@ -100,7 +100,7 @@ def findings_of(record: TuneRecord) -> TuneFindings:
 def _about(gathered: Gathered) -> str:
     """Network and devices; no mark of a CPU, a simulation or a reduced network is lost."""
     networks = dict.fromkeys(one.about[0] for _, one in gathered.launches())
-    devices = dict.fromkeys(one.about[2] for _, one in gathered.launches())
+    devices = dict.fromkeys(one.about[-1] for _, one in gathered.launches())
     ranks = gathered.tuning.study.ranks
     what = f"{gathered.tuning.phase} of {ranks} rank(s)"
     return ", ".join(["; ".join(networks), what, *devices] if networks else [what])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,9 @@ def check_one_gpu_each(holders: Sequence[Sequence[str]]) -> None:
             )
 
 
-def claim_device(world: World, host: str, cpu_name: str, threads_per_rank: int) -> Device:
+def claim_device(
+    world: World, host: str, cpu_name: str, threads_per_rank: int, inter_op_threads: int = 0
+) -> Device:
     """Pins this rank to its device, before TensorFlow's first op. To be called on every rank."""
     import tensorflow as tf
 
@@ -133,13 +136,13 @@ def claim_device(world: World, host: str, cpu_name: str, threads_per_rank: int) 
     threads = share_cores(threads_per_rank, os.sched_getaffinity(0), cores, core_quota())
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        _set_threads(tf, threads.count)
+        _set_threads(tf, threads.count, inter_op_threads or threads.count)
         return Device("CPU", cpu_name, "", threads.count, threads.reason)
     index = gpu_index(world.local_rank, len(gpus))
     tf.config.set_visible_devices(gpus[index], "GPU")
     tf.config.experimental.set_memory_growth(gpus[index], True)
-    if threads_per_rank:
-        _set_threads(tf, threads_per_rank)
+    if threads_per_rank or inter_op_threads:
+        _set_threads(tf, threads_per_rank, inter_op_threads or threads_per_rank)
     details = tf.config.experimental.get_device_details(gpus[index])
     capability = ".".join(map(str, details.get("compute_capability", ())))
     name = f"{details.get('device_name', 'GPU')} (compute capability {capability or 'unknown'})"
@@ -148,9 +151,23 @@ def claim_device(world: World, host: str, cpu_name: str, threads_per_rank: int) 
     return Device("GPU", name, visible_gpu(index, os.environ), count, reason)
 
 
-def _set_threads(tf: Any, count: int) -> None:
-    tf.config.threading.set_intra_op_parallelism_threads(count)
-    tf.config.threading.set_inter_op_parallelism_threads(count)
+def _set_threads(tf: Any, intra_op: int, inter_op: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(intra_op)
+    tf.config.threading.set_inter_op_parallelism_threads(inter_op)
+
+
+def set_tf32(wanted: str) -> None:
+    """Allows or forbids TF32 in float32 products; 'default' leaves TensorFlow as it is."""
+    import tensorflow as tf
+
+    if wanted != "default":
+        tf.config.experimental.enable_tensor_float_32_execution(wanted == "on")
+
+
+def compute_capability(device: Device) -> tuple[int, int] | None:
+    """Of a GPU by the name that `claim_device` gave it; None where it is not known."""
+    found = re.search(r"\(compute capability (\d+)\.(\d+)\)", device.name)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def visible_gpu(index: int, environ: Any) -> str:

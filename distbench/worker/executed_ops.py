@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ALLREDUCE_OP = "HorovodAllreduce"
+GROUPED_ALLREDUCE_OP = "HorovodGroupedAllreduce"
 
 
 def count_executed_ops(call: Callable[[], Any]) -> Counter[str]:

@@ -7,39 +7,62 @@ from collections.abc import Sequence
 from typing import Any
 
 FLOAT32_MANTISSA_BITS = 24
+FLOAT16_MANTISSA_BITS = 11
+# Where the sum of all ranks has few bits, the ranks take turns from tensor to tensor, at most so many of
+# them in one and in at most so many turns; the others send zeros.
+MOST_SENDERS_IN_HALF = 64
+MOST_TURNS = 16
 
 
 class MeanPattern:
-    """Numbers whose mean over `size` ranks is known exactly (see `preflight.check_allreduce_mean`)."""
+    """Numbers whose mean over `size` ranks is known exactly (see `preflight.check_reduced_values`).
 
-    def __init__(self, size: int) -> None:
+    `mantissa_bits` are those of the numbers on the wire, in which partial sums must be exact.
+    """
+
+    name = "a mean"
+
+    def __init__(self, size: int, mantissa_bits: int = FLOAT32_MANTISSA_BITS) -> None:
         self.size = size
-        bits = max(2, FLOAT32_MANTISSA_BITS - math.ceil(math.log2(size + 1)))
+        self._turns = 1
+        if mantissa_bits < FLOAT32_MANTISSA_BITS:
+            self._turns = min(MOST_TURNS, math.ceil(size / MOST_SENDERS_IN_HALF))
+        senders = math.ceil(size / self._turns)
+        bits = max(2, mantissa_bits - math.ceil(math.log2(senders + 1)))
         self.fractions = 2 ** min(10, bits // 2)
         self.rank_terms: int = max(1, 2 ** (bits // 2) - 2)
-        terms = [self._rank_term(rank) for rank in range(size)]
-        self.mean_term = sum(terms) / size
-        exact = size & (size - 1) == 0
-        self.tolerance = 0.0 if exact else 2.0**-22 * (self.mean_term + 1)
+        largest_sum = senders * (self.rank_terms + 1)
+        fits = largest_sum * self.fractions <= 2**mantissa_bits
+        is_exact = size & (size - 1) == 0 and fits
+        largest_mean = max(sum(self._expected(turn)) for turn in range(self._turns))
+        self.tolerance = 0.0 if is_exact else 2.0 ** (2 - mantissa_bits) * largest_mean
 
     def _rank_term(self, rank: int) -> int:
         return rank % self.rank_terms + 1
 
+    def _expected(self, tensor: int) -> tuple[float, float]:
+        """The mean of the ranks' terms, and the share of the ranks that send at all."""
+        senders = range(tensor % self._turns, self.size, self._turns)
+        terms = sum(self._rank_term(rank) for rank in senders)
+        return terms / self.size, len(senders) / self.size
+
     def sent(self, rank: int, tensor: int, shape: Sequence[int]) -> Any:
         """What rank `rank` sends as gradient tensor `tensor`, float32 of `shape`."""
-        return self._filled(float(self._rank_term(rank)), tensor, shape)
+        is_its_turn = rank % self._turns == tensor % self._turns
+        term = float(self._rank_term(rank)) if is_its_turn else 0.0
+        return self._filled(term, float(is_its_turn), tensor, shape)
 
     def largest_error(self, received: Any, tensor: int, shape: Sequence[int]) -> float:
         """The largest absolute difference between `received` and the mean; NaN where it holds one."""
         import tensorflow as tf
 
-        expected = self._filled(self.mean_term, tensor, shape)
+        expected = self._filled(*self._expected(tensor), tensor, shape)
         return float(tf.reduce_max(tf.abs(received - expected)))
 
-    def _filled(self, term: float, tensor: int, shape: Sequence[int]) -> Any:
+    def _filled(self, term: float, share: float, tensor: int, shape: Sequence[int]) -> Any:
         import tensorflow as tf
 
         one_period = (tf.range(self.fractions, dtype=tf.float32) + tensor) % self.fractions
         periods = -(-math.prod(shape) // self.fractions)
-        values = tf.tile(one_period / self.fractions + term, [periods])
+        values = tf.tile(share * one_period / self.fractions + term, [periods])
         return tf.reshape(values[: math.prod(shape)], shape)

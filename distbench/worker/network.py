@@ -1,17 +1,19 @@
 """The VGG graph in plain TensorFlow ops, built from the layers of `vgg.py`.
 
-Layout is NHWC; weights, activations and gradients are float32 (a GPU may multiply in TF32 where
-TensorFlow allows it, which the manifest records). No Keras, so that nothing stands between the table
-of the paper and the ops that are timed.
+Weights, gradients and the head are float32 (a GPU may multiply in TF32 where TensorFlow allows it,
+which the manifest records); precision and layout of the rest are those of `computing.py`. No Keras, so
+that nothing stands between the table of the paper and the ops that are timed.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distbench import vgg as vgg_table
+from distbench.worker.computing import BY_DEFAULT, Computing
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,8 +35,9 @@ class Network:
     """One replica of a VGG on this rank's device.
 
     `parameters` holds kernel and bias of every weight layer in order, `images` one batch of float32
-    [batch_size, image_size, image_size, 3]; both stay on the device. Networks of another batch size
-    share the `parameters` that they are given.
+    [batch_size, image_size, image_size, 3], or [batch_size, 3, image_size, image_size] in the layout
+    NCHW. Both stay on the device; where each step is fed, `images` is an array of the host. Networks of
+    another batch size share the `parameters` that they are given.
     """
 
     def __init__(
@@ -44,44 +47,73 @@ class Network:
         seed: int,
         rank: int,
         parameters: Sequence[tf.Variable] | None = None,
+        computing: Computing = BY_DEFAULT,
     ) -> None:
         self.vgg = vgg
+        self.computing = computing
         self.parameters = _initial_parameters(vgg, seed) if parameters is None else parameters
-        self.images = _image_batch(vgg.image_size, batch_size, seed, rank)
+        self.images = _image_batch(vgg.image_size, batch_size, seed, rank, computing)
 
-    def outputs(self, keep_prob: tf.Tensor | float) -> Outputs:
+    def in_float32(self) -> Network:
+        """The same weights, images and layout, computed in float32."""
+        other = copy.copy(self)
+        other.computing = self.computing._replace(precision="float32", loss_scale=1.0)
+        return other
+
+    def outputs(self, keep_prob: tf.Tensor | float, images: Any = None) -> Outputs:
         """The forward pass; `keep_prob` is the share of fc6 and fc7 that dropout keeps.
 
-        A scalar float32 tensor leaves it open; the number 1.0 builds a graph without dropout.
+        A scalar float32 tensor leaves it open; the number 1.0 builds a graph without dropout. `images`
+        are those of this step where each step is fed, else the network's own.
         """
         import tensorflow as tf
 
-        activations: Any = self.images
+        *trunk, head = self.vgg.layers
+        activations: Any = self.computing.entered(self.images if images is None else images)
         parameters = iter(self.parameters)
-        for layer in self.vgg.layers:
-            activations = _apply(layer, activations, parameters, keep_prob)
+        for layer in trunk:
+            activations = _apply(layer, activations, parameters, keep_prob, self.computing)
+        activations = self.computing.left(activations)
+        activations = _apply(head, activations, parameters, keep_prob, BY_DEFAULT)
         softmax = tf.nn.softmax(activations)
         return Outputs(tf.argmax(softmax, axis=1), softmax, activations)
 
-    def loss(self, keep_prob: tf.Tensor | float) -> tf.Tensor:
+    def loss(self, keep_prob: tf.Tensor | float, images: Any = None) -> tf.Tensor:
         """l2_loss(fc8) = Σ fc8² / 2, a scalar."""
         import tensorflow as tf
 
-        return tf.nn.l2_loss(self.outputs(keep_prob).fc8)
+        return tf.nn.l2_loss(self.outputs(keep_prob, images).fc8)
 
 
-def _apply(layer: vgg_table.Layer, activations: Any, parameters: Any, keep_prob: Any) -> Any:
+def _apply(
+    layer: vgg_table.Layer, activations: Any, parameters: Any, keep_prob: Any, how: Computing
+) -> Any:
     import tensorflow as tf
 
-    if isinstance(layer, vgg_table.Convolution):
-        kernel, bias = next(parameters), next(parameters)
-        convolved = tf.nn.conv2d(activations, kernel, strides=1, padding="SAME", name=layer.name)
-        return tf.nn.relu(tf.nn.bias_add(convolved, bias))
     if isinstance(layer, vgg_table.LocalResponseNormalisation):
-        return _normalise(layer, activations)
+        return _normalise_in_float32(layer, activations, how)
+    form: Any = {"padding": "SAME", "data_format": how.layout, "name": layer.name}
     if isinstance(layer, vgg_table.MaxPool):
-        return tf.nn.max_pool2d(activations, ksize=2, strides=2, padding="SAME", name=layer.name)
-    return _fully_connected(layer, activations, next(parameters), next(parameters), keep_prob)
+        return tf.nn.max_pool2d(activations, ksize=2, strides=2, **form)
+    kernel, bias = how.weight(next(parameters)), how.weight(next(parameters))
+    if isinstance(layer, vgg_table.Convolution):
+        convolved = tf.nn.conv2d(activations, kernel, strides=1, **form)
+        return tf.nn.relu(tf.nn.bias_add(convolved, bias, data_format=how.layout))
+    if len(activations.shape) == 4:  # fc6 then means the same in every layout
+        activations = how.channels_last(activations)
+    return _fully_connected(layer, activations, kernel, bias, keep_prob, how)
+
+
+def _normalise_in_float32(
+    layer: vgg_table.LocalResponseNormalisation, activations: Any, how: Computing
+) -> Any:
+    """The op has no bfloat16 on CPUs and no NCHW anywhere; its sums of squares want 32 bits."""
+    import tensorflow as tf
+
+    if how.is_narrow:
+        wide = _normalise(layer, tf.cast(how.channels_last(activations), tf.float32))
+        return how.channels_back(tf.cast(wide, how.precision))
+    return how.channels_back(_normalise(layer, how.channels_last(activations)))
 
 
 def _normalise(layer: vgg_table.LocalResponseNormalisation, activations: Any) -> Any:
@@ -103,7 +135,12 @@ def _normalise(layer: vgg_table.LocalResponseNormalisation, activations: Any) ->
 
 
 def _fully_connected(
-    layer: vgg_table.FullyConnected, activations: Any, kernel: Any, bias: Any, keep_prob: Any
+    layer: vgg_table.FullyConnected,
+    activations: Any,
+    kernel: Any,
+    bias: Any,
+    keep_prob: Any,
+    how: Computing,
 ) -> Any:
     import tensorflow as tf
 
@@ -112,7 +149,7 @@ def _fully_connected(
     if layer.relu:
         activations = tf.nn.relu(activations)
     if layer.dropout:
-        activations = tf.nn.dropout(activations, rate=1.0 - keep_prob)
+        activations = tf.nn.dropout(activations, rate=how.share(keep_prob, activations))
     return activations
 
 
@@ -145,7 +182,7 @@ def _glorot_limit(kernel_shape: Sequence[int]) -> float:
     return math.sqrt(6.0 / (math.prod(window) * (inputs + outputs)))
 
 
-def _image_batch(image_size: int, batch_size: int, seed: int, rank: int) -> tf.Variable:
+def _image_batch(image_size: int, batch_size: int, seed: int, rank: int, how: Computing) -> Any:
     """Normal noise of standard deviation 0.1, another batch on every rank.
 
     Not zeros or ones: constant data draws less power, so that it runs faster than real images do.
@@ -157,4 +194,6 @@ def _image_batch(image_size: int, batch_size: int, seed: int, rank: int) -> tf.V
     generator = numpy.random.default_rng([seed, 1 + rank])
     noise = generator.standard_normal(shape, dtype=numpy.float32)
     noise *= IMAGE_STANDARD_DEVIATION
-    return tf.Variable(noise, trainable=False, name="images")
+    if how.layout == "NCHW":
+        noise = numpy.ascontiguousarray(noise.transpose(0, 3, 1, 2))
+    return noise if how.is_fed else tf.Variable(noise, trainable=False, name="images")

@@ -26,19 +26,23 @@ def peak_record(config: Config, world: World, clock_ns: Clock) -> dict[str, Any]
     if not config.measure_peak:
         return {}
     world.rendezvous()
-    return {"measured_peak": world.together(lambda: measure_peak(clock_ns))}
+    peak = world.together(lambda: measure_peak(clock_ns, precision=config.precision))
+    return {"measured_peak": peak}
 
 
 def measure_peak(
-    clock_ns: Clock, repeat_s: float = REPEAT_S, repeats: int = REPEATS
+    clock_ns: Clock,
+    repeat_s: float = REPEAT_S,
+    repeats: int = REPEATS,
+    precision: str = "float32",
 ) -> dict[str, Any]:
-    """The best rate of float32 matrix products on this rank's device, with the run's own settings.
+    """The best rate of matrix products on this rank's device, with the run's own settings.
 
     The side `n` doubles until a product is long enough; a repeat is then as many products as last
     `repeat_s`. Returns flops_per_s (2 n³ for a product), n, products (of a repeat), seconds (the best
     repeat's, for one product) and repeats. Raises CorrectnessError where a product is wrong.
     """
-    side, matrices, product_s = _long_enough(clock_ns, repeat_s)
+    side, matrices, product_s = _long_enough(clock_ns, repeat_s, precision)
     products = max(1, math.ceil(repeat_s / product_s))
     best_s = min(_timed_s(matrices, products, clock_ns, repeats + 1)[1:]) / products
     return {
@@ -46,18 +50,21 @@ def measure_peak(
         "n": side,
         "products": products,
         "seconds": best_s,
+        "precision": precision,
         "repeats": repeats,
     }
 
 
-def _long_enough(clock_ns: Clock, repeat_s: float) -> tuple[int, tuple[Any, Any], float]:
+def _long_enough(
+    clock_ns: Clock, repeat_s: float, precision: str
+) -> tuple[int, tuple[Any, Any], float]:
     """The side, the matrices and the time of a product that lasts an eighth of a repeat or more.
 
     A product of twice the side takes about eight times as long, so that none is longer than a repeat.
     """
     side = FIRST_SIDE
     while True:
-        matrices = _matrices(side)
+        matrices = _matrices(side, precision)
         _check(matrices, _products(matrices, 1))
         (product_s,) = _timed_s(matrices, 1, clock_ns, 1)
         if product_s >= repeat_s / 8 or side >= MOST_SIDE:
@@ -65,13 +72,15 @@ def _long_enough(clock_ns: Clock, repeat_s: float) -> tuple[int, tuple[Any, Any]
         side *= 2
 
 
-def _matrices(side: int) -> tuple[Any, Any]:
+def _matrices(side: int, precision: str) -> tuple[Any, Any]:
     """Two square matrices of normal numbers: zeros would need less power, and so run faster."""
     import tensorflow as tf
 
     left, right = tf.random.experimental.stateless_split(SEED, 2)
     shape = (side, side)
-    return tf.random.stateless_normal(shape, left), tf.random.stateless_normal(shape, right)
+    drawn = (tf.random.stateless_normal(shape, half) for half in (left, right))
+    first, second = (tf.cast(matrix, precision) for matrix in drawn)
+    return first, second
 
 
 def _products(matrices: tuple[Any, Any], count: int) -> Any:
@@ -99,7 +108,7 @@ def _timed_s(
 
 
 def _check(matrices: tuple[Any, Any], product: Any) -> None:
-    """Some elements equal those worked out in float64, within TF32's rounding."""
+    """Some elements equal those worked out in float64, within TF32's or bfloat16's rounding."""
     import tensorflow as tf
 
     left, right = matrices
@@ -107,7 +116,8 @@ def _check(matrices: tuple[Any, Any], product: Any) -> None:
     wanted = tf.linalg.matmul(row, columns)
     found = tf.cast(product[:1, :CHECKED_ELEMENTS], tf.float64)
     error = float(tf.reduce_max(tf.abs(found - wanted)))
-    if not error <= 0.01 * math.sqrt(int(left.shape[0])):  # NaN is not
+    rounding = 0.05 if left.dtype == tf.bfloat16 else 0.01  # of the result, to 8 bits
+    if not error <= rounding * math.sqrt(int(left.shape[0])):  # NaN is not
         raise CorrectnessError(
             f"the matrix product of --measure-peak is off by {error:g}; the device computes wrongly: "
             "test it, or leave that host out"

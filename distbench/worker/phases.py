@@ -13,6 +13,7 @@ from typing import Any
 
 from distbench.config import SELF_ALLREDUCE
 from distbench.worker.network import Network
+from distbench.worker.reducing import BY_DEFAULT, Reducer, Reducing, Reduction
 from distbench.worker.replica import Replica
 
 KEEP_PROB_INFERENCE = 1.0
@@ -28,7 +29,8 @@ class Phase:
 
     `run` is the callable that is timed. Preflight proves what the very same compiled function computes
     by what `run` leaves open: `with_keep_prob` takes the dropout's `keep_prob`, and `inputs` are the
-    variables that `allreduce` reduces.
+    variables that `allreduce` reduces. `function` is the compiled function itself, whose graph tells
+    which settings are in use. Allreduces inside of XLA's code cannot be counted (`is_countable`).
     """
 
     name: str
@@ -38,17 +40,8 @@ class Phase:
     changes_parameters: bool = False
     with_keep_prob: Callable[[Any], Any] | None = None
     inputs: Sequence[Any] = ()
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """Among whom the gradients are averaged.
-
-    `process_set` is Horovod's. With one rank only the control SELF_ALLREDUCE uses it.
-    """
-
-    ranks: int
-    process_set: Any = None
+    function: Any = None
+    is_countable: bool = True
 
 
 class PhaseLadder:
@@ -57,14 +50,25 @@ class PhaseLadder:
     `hvd` is `horovod.tensorflow`. Phases without communication are traced once for all groups. With
     one rank Horovod runs no allreduce, neither in its tape nor here, but for the control
     SELF_ALLREDUCE: the expected count is then 0.
+
+    `xla` is 'off', 'compute' (forward and backward are compiled as one, and the gradients are reduced
+    when all are there) or 'all'. A network that is fed gets its images anew in every call.
     """
 
-    def __init__(self, network: Network, hvd: Any, replica: Replica) -> None:
+    def __init__(
+        self,
+        network: Network,
+        hvd: Any,
+        replica: Replica,
+        reducing: Reducing = BY_DEFAULT,
+        xla: str = "off",
+    ) -> None:
         import tensorflow as tf
 
         self._network = network
-        self._hvd = hvd
+        self._reducer = Reducer(hvd, reducing)
         self._replica = replica
+        self._xla = xla
         self._batch_size = int(network.images.shape[0])
         self._keep_prob_spec = tf.TensorSpec([], tf.float32)
         self._built: dict[tuple[str, Reduction], Phase] = {}
@@ -94,19 +98,23 @@ class PhaseLadder:
     def _forward(self) -> Phase:
         import tensorflow as tf
 
-        def forward() -> Any:
-            return self._network.outputs(KEEP_PROB_INFERENCE).predictions
+        def forward(*fed: Any) -> Any:
+            return self._network.outputs(KEEP_PROB_INFERENCE, *fed).predictions
 
+        function = tf.function(forward, jit_compile=self._jit(False)).get_concrete_function(
+            *self._fed_specs()
+        )
         return Phase(
             name="forward",
-            run=tf.function(forward).get_concrete_function(),
+            run=self._feeding(function),
             images_per_step=self._batch_size,
             allreduces_per_step=0,
+            function=function,
         )
 
     @cached_property
     def _forward_backward(self) -> Phase:
-        return self._gradient_phase("forward_backward", self._gradient_function, allreduces=0)
+        return self._gradient_phase("forward_backward", self._local_function, allreduces=0)
 
     def _allreduce(self, reduction: Reduction) -> Phase:
         import tensorflow as tf
@@ -120,49 +128,42 @@ class PhaseLadder:
         def allreduce() -> Any:
             if reduction.ranks == 1:
                 return [tf.identity(gradient) for gradient in inputs]
-            return [
-                self._hvd.allreduce(
-                    gradient.read_value(),
-                    op=self._hvd.Average,
-                    name=f"allreduce_{index}",
-                    process_set=reduction.process_set,
-                )
-                for index, gradient in enumerate(inputs)
-            ]
+            carried = [gradient.read_value() for gradient in inputs]
+            return self._reducer.reduced(carried, "allreduce", reduction)
 
+        function = tf.function(allreduce, jit_compile=self._jit(True)).get_concrete_function()
         return Phase(
             name="allreduce",
-            run=tf.function(allreduce).get_concrete_function(),
+            run=function,
             images_per_step=0,
             allreduces_per_step=self._allreduces(reduction),
             inputs=inputs,
+            function=function,
+            is_countable=self._is_countable(reduction),
         )
 
     def _forward_backward_allreduce(self, reduction: Reduction) -> Phase:
         return self._gradient_phase(
             "forward_backward_allreduce",
-            self._compiled(lambda keep_prob: self._reduced_gradients(keep_prob, reduction)),
+            self._compiled(
+                lambda keep_prob, *fed: self._reduced_gradients(reduction, keep_prob, *fed), True
+            ),
             allreduces=self._allreduces(reduction),
+            is_countable=self._is_countable(reduction),
         )
 
     def _self_allreduce(self, reduction: Reduction) -> Phase:
         """Called directly, since Horovod's tape leaves the allreduce of one rank out."""
 
-        def self_allreduce(keep_prob: Any) -> Any:
-            return [
-                self._hvd.allreduce(
-                    gradient,
-                    op=self._hvd.Average,
-                    name=f"self_allreduce_{index}",
-                    process_set=reduction.process_set,
-                )
-                for index, gradient in enumerate(self._local_gradients(keep_prob))
-            ]
+        def self_allreduce(keep_prob: Any, *fed: Any) -> Any:
+            gradients = self._gradients_in_step(keep_prob, *fed)
+            return self._reducer.reduced(gradients, "self_allreduce", reduction)
 
         return self._gradient_phase(
             SELF_ALLREDUCE,
-            self._compiled(self_allreduce),
+            self._compiled(self_allreduce, True),
             allreduces=self._network.vgg.tensor_count,
+            is_countable=self._xla != "all",
         )
 
     def _train_step(self, reduction: Reduction) -> Phase:
@@ -170,8 +171,8 @@ class PhaseLadder:
 
         parameters, momenta = self._replica.parameters, self._replica.momenta
 
-        def train_step(keep_prob: Any) -> Any:
-            gradients = self._reduced_gradients(keep_prob, reduction)
+        def train_step(keep_prob: Any, *fed: Any) -> Any:
+            gradients = self._reduced_gradients(reduction, keep_prob, *fed)
             for parameter, momentum, gradient in zip(parameters, momenta, gradients):
                 tf.raw_ops.ResourceApplyMomentum(
                     var=parameter.handle,
@@ -184,55 +185,101 @@ class PhaseLadder:
 
         return self._gradient_phase(
             "train_step",
-            self._compiled(train_step),
+            self._compiled(train_step, True),
             allreduces=self._allreduces(reduction),
             changes_parameters=True,
+            is_countable=self._is_countable(reduction),
         )
 
     def _gradient_phase(
         self,
         name: str,
-        function: Callable[[Any], Any],
+        function: Any,
         allreduces: int,
         changes_parameters: bool = False,
+        is_countable: bool = True,
     ) -> Phase:
         import tensorflow as tf
 
         keep_prob = tf.constant(KEEP_PROB_TRAINING, tf.float32)
+        call = self._feeding(function)
         return Phase(
             name=name,
-            run=lambda: function(keep_prob),
+            run=lambda: call(keep_prob),
             images_per_step=self._batch_size,
             allreduces_per_step=allreduces,
             changes_parameters=changes_parameters,
-            with_keep_prob=lambda value: function(tf.constant(value, tf.float32)),
+            with_keep_prob=lambda value: call(tf.constant(value, tf.float32)),
+            function=function,
+            is_countable=is_countable,
         )
 
-    def _local_gradients(self, keep_prob: Any) -> Any:
+    def _local_gradients(self, keep_prob: Any, *fed: Any) -> Any:
+        """`fed` are the images, where each step is fed."""
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            loss = self._network.loss(keep_prob)
+            loss = self._network.loss(keep_prob, *fed)
         return tape.gradient(loss, self._network.parameters)
 
-    def _reduced_gradients(self, keep_prob: Any, reduction: Reduction) -> Any:
+    def _gradients_in_step(self, keep_prob: Any, *fed: Any) -> Any:
+        """This rank's gradients inside of a larger function, compiled by themselves where asked for."""
+        import tensorflow as tf
+
+        if self._xla == "compute":
+            return tf.function(self._local_gradients, jit_compile=True)(keep_prob, *fed)
+        return self._local_gradients(keep_prob, *fed)
+
+    def _reduced_gradients(self, reduction: Reduction, keep_prob: Any, *fed: Any) -> Any:
         """As a data-parallel training job computes them; one rank's tape is TensorFlow's own."""
         import tensorflow as tf
 
         if reduction.ranks == 1:
-            return self._local_gradients(keep_prob)
+            return self._gradients_in_step(keep_prob, *fed)
+        if self._xla != "off":
+            gradients = self._gradients_in_step(keep_prob, *fed)
+            return self._reducer.reduced(gradients, "gradient", reduction)
         with tf.GradientTape() as tape:
-            loss = self._network.loss(keep_prob)
-        distributed = self._hvd.DistributedGradientTape(tape, process_set=reduction.process_set)
-        return distributed.gradient(loss, self._network.parameters)
+            loss = self._network.loss(keep_prob, *fed)
+        return self._reducer.tape(tape, reduction).gradient(loss, self._network.parameters)
 
     @cached_property
-    def _gradient_function(self) -> Any:
+    def _local_function(self) -> Any:
         """The compiled `forward_backward`, traced once: it also makes what `allreduce` carries."""
-        return self._compiled(self._local_gradients)
+        return self._compiled(self._local_gradients, False)
 
-    def _compiled(self, function: Callable[[Any], Any]) -> Any:
+    def _gradient_function(self, keep_prob: Any) -> Any:
+        return self._feeding(self._local_function)(keep_prob)
+
+    def _compiled(self, function: Callable[..., Any], reduces: bool) -> Any:
         """The concrete function of keep_prob: it can never retrace in the timed part."""
         import tensorflow as tf
 
-        return tf.function(function).get_concrete_function(self._keep_prob_spec)
+        compiled = tf.function(function, jit_compile=self._jit(reduces))
+        return compiled.get_concrete_function(self._keep_prob_spec, *self._fed_specs())
+
+    def _jit(self, reduces: bool) -> bool | None:
+        """Whether XLA compiles the whole of a function; one that reduces only where all is compiled."""
+        return self._xla == "all" or (self._xla == "compute" and not reduces) or None
+
+    def _is_countable(self, reduction: Reduction) -> bool:
+        return self._xla != "all" or reduction.ranks == 1
+
+    def _fed_specs(self) -> list[Any]:
+        import tensorflow as tf
+
+        images = self._network.images
+        return [tf.TensorSpec(images.shape, tf.float32)] if self._network.computing.is_fed else []
+
+    def _feeding(self, function: Any) -> Any:
+        """The function itself; where each step is fed, with the images handed over in each call.
+
+        A new tensor each time, as an input pipeline makes them: TensorFlow keeps the copy of one that
+        it has seen on the device.
+        """
+        import tensorflow as tf
+
+        if not self._network.computing.is_fed:
+            return function
+        images = self._network.images
+        return lambda *given: function(*given, tf.constant(images))

@@ -7,28 +7,30 @@ are timed, on the inputs of full size.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distbench.config import SELF_ALLREDUCE
 from distbench.errors import CorrectnessError, MismatchError
-from distbench.worker.executed_ops import ALLREDUCE_OP
-from distbench.worker.mean_pattern import MeanPattern
+from distbench.worker.computed_values import (
+    WRONG_WORK,
+    as_list,
+    check_against_float32,
+    check_complete_and_finite,
+    check_equal,
+    check_forward,
+    check_gradients,
+    eager_gradients,
+    gradient_tolerance,
+)
+from distbench.worker.executed_ops import ALLREDUCE_OP, GROUPED_ALLREDUCE_OP
+from distbench.worker.graph_facts import tensors_of_grouped_ops
 from distbench.worker.members import Members
 from distbench.worker.network import Network
 from distbench.worker.phases import KEEP_PROB_INFERENCE, Phase
+from distbench.worker.reduced_patterns import Pattern
 from distbench.worker.world import World
-
-# L2 norm of the difference of two gradients over that of the reference. CPUs differ in the order of
-# sums only. GPUs also choose between algorithms, some in TF32 with its 10-bit mantissa: rounding that
-# way flips a few ReLU and pooling decisions, which moved the first kernel's gradient by 0.09 to 0.11
-# when emulated. Work that was left out differs by 1.
-GRADIENT_TOLERANCE = {"CPU": 1e-4, "GPU": 0.25}
-WRONG_WORK = (
-    "no speed is shown for work that is not done; please report this with the run directory"
-)
 
 REDUCED_PHASES = ("forward_backward_allreduce", "train_step")
 
@@ -55,9 +57,23 @@ def check_same_everywhere(world: World, identity: Mapping[str, Any]) -> None:
             ).of_every_rank()
 
 
-def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int:
-    """Runs the timed callable once and counts the allreduces that Horovod executed on this rank."""
-    found: int = count_ops(phase.run)[ALLREDUCE_OP]
+def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int | None:
+    """Runs the timed callable once and counts the allreduces that Horovod executed on this rank.
+
+    A grouped op counts as the tensors that it reduces. None where they are part of XLA's code and leave
+    no trace to count: `prove_by_value` is then the proof.
+    """
+    if not phase.is_countable:
+        phase.run()
+        return None
+    executed = count_ops(phase.run)
+    grouped = tensors_of_grouped_ops(phase.function)
+    if executed[GROUPED_ALLREDUCE_OP] != len(grouped):
+        raise CorrectnessError(
+            f"{phase.name} executed {executed[GROUPED_ALLREDUCE_OP]} grouped allreduces in a step "
+            f"instead of {len(grouped)}; {WRONG_WORK}"
+        )
+    found = executed[ALLREDUCE_OP] + sum(grouped)
     if found != phase.allreduces_per_step:
         raise CorrectnessError(
             f"{phase.name} executed {found} allreduces in a step instead of "
@@ -66,26 +82,35 @@ def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int:
     return found
 
 
-def check_allreduce_mean(
-    phase: Phase, shapes: Sequence[Sequence[int]], size: int, index: int
+def check_reduced_values(
+    phase: Phase, shapes: Sequence[Sequence[int]], patterns: Sequence[Pattern], index: int
 ) -> None:
-    """Sends a pattern through the timed `allreduce` and requires the exact mean, element by element.
+    """Sends patterns through the timed `allreduce` and requires what must come, element by element.
 
-    `index` is this rank's place among the `size` ranks that reduce together.
-    The pattern stands in the callable's own inputs, which hold the gradients again afterwards.
+    `index` is this rank's place among the ranks that reduce together.
+    A pattern stands in the callable's own inputs, which hold the gradients again afterwards.
 
-    The rank at place r sends r' + ((e + t) mod F) / F for element e of tensor t, so that a tensor
-    which is left out, swapped, shifted or reduced over other ranks gives another mean.
-    r' = (r mod R) + 1. R and F keep the sum of all ranks within float32's 24 bits; what is left is
-    the rounding of Horovod's factor 1 / size, none where the size is a power of two.
+    For a mean the rank at place r sends r' + ((e + t) mod F) / F for element e of tensor t, so that a
+    tensor which is left out, swapped, shifted or reduced over other ranks gives another mean.
+    r' = (r mod R) + 1. R and F keep the sum of all ranks within the mantissa of what travels (24 bits,
+    11 where gradients travel in 16); what is left is the rounding of Horovod's factor 1 / size, none
+    where the size is a power of two.
     """
-    pattern = MeanPattern(size)
     gradients = [variable.numpy() for variable in phase.inputs]
+    try:
+        for pattern in patterns:
+            _check_pattern(phase, shapes, pattern, index)
+    finally:
+        for variable, gradient in zip(phase.inputs, gradients):
+            variable.assign(gradient)
+
+
+def _check_pattern(
+    phase: Phase, shapes: Sequence[Sequence[int]], pattern: Pattern, index: int
+) -> None:
     for tensor, variable in enumerate(phase.inputs):
         variable.assign(pattern.sent(index, tensor, variable.shape))
     outputs = phase.run()
-    for variable, gradient in zip(phase.inputs, gradients):
-        variable.assign(gradient)
     if len(outputs) != len(shapes):
         raise CorrectnessError(
             f"allreduce returned {len(outputs)} tensors instead of {len(shapes)}; {WRONG_WORK}"
@@ -94,74 +119,8 @@ def check_allreduce_mean(
         worst = pattern.largest_error(output, tensor, shape)
         if not worst <= pattern.tolerance:
             raise CorrectnessError(
-                f"allreduce returned a mean that is off by {worst:g} in gradient tensor {tensor}; "
-                f"{WRONG_WORK}"
-            )
-
-
-def check_forward(phase: Phase, network: Network) -> None:
-    """The timed `forward` returns for each image a class that an eager forward pass ranks highest."""
-    import tensorflow as tf
-
-    predictions = phase.run()
-    softmax = network.outputs(KEEP_PROB_INFERENCE).softmax
-    chosen = tf.gather(softmax, predictions, batch_dims=1)
-    # Two classes may be equal within rounding, so that the highest score counts and not its index.
-    if not bool(tf.reduce_all(chosen >= tf.reduce_max(softmax, axis=1) * 0.999)):
-        raise CorrectnessError(f"forward predicts other classes than an eager pass; {WRONG_WORK}")
-
-
-def check_gradients(phase: Phase, network: Network, device_kind: str) -> float:
-    """The timed `forward_backward` returns every gradient, finite and equal to an eager computation.
-
-    Dropout is off in both (keep_prob 1), on the function that is timed with dropout on. Returns the
-    largest relative difference of a tensor.
-    """
-    import tensorflow as tf
-
-    assert phase.with_keep_prob is not None
-    gradients = _as_list(phase.with_keep_prob(KEEP_PROB_INFERENCE))
-    check_complete_and_finite(phase.name, gradients, network.vgg.parameter_shapes)
-    with tf.GradientTape() as tape:
-        loss = network.loss(KEEP_PROB_INFERENCE)
-    references = tape.gradient(loss, network.parameters)
-    differences = [_relative_difference(*pair) for pair in zip(gradients, references)]
-    worst = max(range(len(differences)), key=differences.__getitem__)
-    if differences[worst] > GRADIENT_TOLERANCE[device_kind]:
-        raise CorrectnessError(
-            f"{phase.name} returned gradient tensor {worst} that differs from an eager computation "
-            f"by {differences[worst]:g} of its norm; {WRONG_WORK}"
-        )
-    return differences[worst]
-
-
-def _relative_difference(gradient: Any, reference: Any) -> float:
-    """L2 norm of the difference over that of the reference; a gradient may rightly be zero."""
-    import tensorflow as tf
-
-    difference, size = float(tf.norm(gradient - reference)), float(tf.norm(reference))
-    if size > 0:
-        return difference / size
-    return 0.0 if difference == 0 else math.inf
-
-
-def check_complete_and_finite(
-    name: str, tensors: Sequence[Any], shapes: Sequence[Sequence[int]]
-) -> None:
-    """Every tensor of `shapes` is there, of that shape, and finite."""
-    import tensorflow as tf
-
-    found = [tuple(tensor.shape) for tensor in tensors if tensor is not None]
-    wanted = [tuple(shape) for shape in shapes]
-    if found != wanted:
-        raise CorrectnessError(
-            f"{name} returned {len(found)} tensors where the {len(wanted)} gradients of all "
-            f"parameters were wanted; {WRONG_WORK}"
-        )
-    for index, tensor in enumerate(tensors):
-        if not bool(tf.reduce_all(tf.math.is_finite(tensor))):
-            raise CorrectnessError(
-                f"{name} holds a NaN or an infinity in tensor {index}; {WRONG_WORK}"
+                f"allreduce returned {pattern.name} that is off by {worst:g} in gradient tensor "
+                f"{tensor}; {WRONG_WORK}"
             )
 
 
@@ -189,11 +148,6 @@ def digest(tensors: Sequence[Any]) -> str:
     return state.hexdigest()
 
 
-def _as_list(returned: Any) -> list[Any]:
-    """What a phase returned as a list; a lone tensor, such as a loss, is a list of one."""
-    return list(returned) if isinstance(returned, (list, tuple)) else [returned]
-
-
 def prove_computing(
     name: str,
     phase: Phase | None,
@@ -218,14 +172,32 @@ def prove_computing(
     return members.together(prove)
 
 
+def prove_precision(
+    phase: Phase | None, network: Network | None, members: Members
+) -> dict[str, float] | None:
+    """The gradients of `forward_backward` in 16 bits, compared with float32; returns the cosines."""
+
+    def prove() -> dict[str, float]:
+        assert phase is not None, "a rank of the group has its phases"
+        assert network is not None, "and the network"
+        return check_against_float32(phase, network)
+
+    return members.together(prove)
+
+
 def prove_phases(
     phases: Mapping[str, Phase],
     names: Sequence[str],
     shapes: Sequence[Sequence[int]],
     members: Members,
     count_ops: OpCounter,
+    patterns: Sequence[Pattern],
+    hint: str = "",
 ) -> dict[str, Any]:
-    """What the phases of a group that reduces must do; returns what was found, for the record."""
+    """What the phases of a group that reduces must do; returns what was found, for the record.
+
+    `hint` is what a user can do where a gradient is not finite.
+    """
     found: dict[str, Any] = {"executed_allreduces": {}, "reduced_gradients_digest": {}}
     for name in names:
         found["executed_allreduces"][name] = members.together(
@@ -234,17 +206,47 @@ def prove_phases(
         )
     if "allreduce" in names:
         members.together(
-            lambda: check_allreduce_mean(
-                phases["allreduce"], shapes, members.size, members.index or 0
-            ),
+            lambda: check_reduced_values(phases["allreduce"], shapes, patterns, members.index or 0),
             holds_collectives=True,
         )
     for name in REDUCED_PHASES:
         if name in names:
             found["reduced_gradients_digest"][name] = prove_reduced(
-                name, phases.get(name), shapes, members
+                name, phases.get(name), shapes, members, hint
             )
     return found
+
+
+def prove_by_value(
+    phases: Mapping[str, Phase],
+    names: Sequence[str],
+    network: Network | None,
+    members: Members,
+    device_kind: str,
+    reduce: Callable[[Sequence[Any]], Sequence[Any]],
+) -> dict[str, float | None]:
+    """What training phases return is what `reduce` makes of the ranks' own gradients.
+
+    For phases whose allreduces cannot be counted. `reduce` asks Horovod op by op; dropout is off.
+    Returns the largest relative difference of a tensor, by phase.
+    """
+
+    def prove(phase: Phase) -> float:
+        assert network is not None
+        assert phase.with_keep_prob is not None
+        wanted = reduce(eager_gradients(network))
+        found = as_list(phase.with_keep_prob(KEEP_PROB_INFERENCE))
+        tolerance = gradient_tolerance(network.computing, device_kind)
+        return check_equal(phase.name, found, wanted, "an allreduce of eager gradients", tolerance)
+
+    return {
+        name: members.together(
+            lambda name=name: prove(phases[name]),  # type: ignore[misc]
+            holds_collectives=True,
+        )
+        for name in REDUCED_PHASES
+        if name in names
+    }
 
 
 def prove_uncoupled(
@@ -253,6 +255,7 @@ def prove_uncoupled(
     shapes: Sequence[Sequence[int]],
     members: Members,
     count_ops: OpCounter,
+    hint: str = "",
 ) -> dict[str, Any]:
     """The controls run as many allreduces as they must and return every gradient, on every rank.
 
@@ -267,18 +270,22 @@ def prove_uncoupled(
         )
         members.together(
             lambda name=name: check_complete_and_finite(  # type: ignore[misc]
-                name, _as_list(phases[name].run()), shapes
+                name, as_list(phases[name].run()), shapes, hint
             )
         )
     return {"executed_allreduces": executed}
 
 
 def prove_reduced(
-    name: str, phase: Phase | None, shapes: Sequence[Sequence[int]], members: Members
+    name: str,
+    phase: Phase | None,
+    shapes: Sequence[Sequence[int]],
+    members: Members,
+    hint: str = "",
 ) -> str:
     """A tape phase returns every gradient, finite, with the same bits on every rank of its group."""
-    gradients = _as_list(phase.run()) if phase is not None else []
-    members.together(lambda: check_complete_and_finite(name, gradients, shapes))
+    gradients = as_list(phase.run()) if phase is not None else []
+    members.together(lambda: check_complete_and_finite(name, gradients, shapes, hint))
     return check_same_bits(f"what {name} returns", gradients, members)
 
 
@@ -311,7 +318,7 @@ def prove_after_timing(
     if "forward_backward" in names:
         members.together(
             lambda: check_complete_and_finite(
-                "forward_backward", _as_list(phases["forward_backward"].run()), shapes
+                "forward_backward", as_list(phases["forward_backward"].run()), shapes
             )
         )
     return {}

@@ -20,13 +20,20 @@ from distbench.groups import (
     plan_groups,
     registered_sets,
 )
+from distbench.knobs import Place, check_place, set_horovod_variables
 from distbench.launched import LaunchedAs, launched_as
 from distbench.plan import plan_blocks
 from distbench.rank_writer import RankWriter
 from distbench.resolving import resolve, study_sizes
 from distbench.worker import host, preflight
 from distbench.worker.channel import Contact
-from distbench.worker.device import check_one_gpu_each, claim_device
+from distbench.worker.device import (
+    Device,
+    check_one_gpu_each,
+    claim_device,
+    compute_capability,
+    set_tf32,
+)
 from distbench.worker.failures import end_of_rank, failed, gather
 from distbench.worker.faults import Saboteur, read_fault
 from distbench.worker.last_words import Farewell
@@ -93,6 +100,7 @@ def _start(
     sets = _sets_to_register(overrides, launched)
     start_timeout_s = float(overrides.get("start_timeout", Config.start_timeout))
     prepare_environment(show_log, bool(overrides.get("sizes")), start_timeout_s)
+    set_horovod_variables(overrides, os.environ)
     watch.pulse.enter("importing TensorFlow and Horovod")
     saboteur.at("import")
     with stderr_kept_back(not show_log):
@@ -166,7 +174,11 @@ def _begin(
     machine = host.machine()
     device = world.together(
         lambda: claim_device(
-            world, machine["host"], machine["cpu"], overrides.get("threads_per_rank", 0)
+            world,
+            machine["host"],
+            machine["cpu"],
+            overrides.get("threads_per_rank", 0),
+            overrides.get("inter_op_threads", 0),
         )
     )
     telemetry = open_telemetry(device.kind, device.nvml_name)
@@ -175,6 +187,7 @@ def _begin(
     config = world.together(
         lambda: resolve(overrides, on_gpu=device.kind == "GPU", world_size=world.size)
     )
+    world.together(lambda: _set_up(config, device, [host for host, _ in holders], hvd))
     unwatched = _connect(world, watch, [host for host, _ in holders])
     preflight.check_same_everywhere(world, _identity(config, saboteur))
     groups = world.together(lambda: _groups(world, config, [host for host, _ in holders]))
@@ -204,6 +217,14 @@ def _begin(
     world.together(lambda: write_header(session, machine))
     write_manifest(session, machine, unwatched)
     return session
+
+
+def _set_up(config: Config, device: Device, hosts: Sequence[str], hvd: Any) -> None:
+    """Refuses settings that do not exist here, and switches TF32 as asked for."""
+    is_gpu, nodes = device.kind == "GPU", len(set(hosts))
+    build = host.horovod_build(hvd)
+    check_place(config, Place(is_gpu, compute_capability(device), nodes, build))
+    set_tf32(config.tf32)
 
 
 def _connect(world: World, watch: Watchdog, hosts: Sequence[str]) -> list[str]:

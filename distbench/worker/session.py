@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from distbench.config import Config
-from distbench.groups import REDUCING, WITH_ITSELF, Group
+from distbench.groups import REDUCING, Group
+from distbench.knobs import work_label
 from distbench.plan import PlannedBlock, phases_of, plan_blocks
 from distbench.rank_writer import RankWriter
-from distbench.worker import preflight
+from distbench.worker import preflight, proving
+from distbench.worker.computing import Computing
 from distbench.worker.costs import costs
 from distbench.worker.device import Device
-from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.faults import Saboteur
 from distbench.worker.measure import Clock, time_block
 from distbench.worker.members import Members
 from distbench.worker.network import Network
 from distbench.worker.peak import peak_record
-from distbench.worker.phases import Phase, PhaseLadder, Reduction
+from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.progress import Progress
+from distbench.worker.proving import reduction_of
 from distbench.worker.pulse import Pulse
+from distbench.worker.reducing import Reducing
 from distbench.worker.replica import Replica
 from distbench.worker.run_directory import RunDirectory
 from distbench.worker.telemetry import NoTelemetry, NvmlTelemetry
@@ -83,7 +86,7 @@ def measure(session: Session) -> None:
 
     config = session.config
     tf.random.set_seed(config.seed + session.world.rank)  # dropout differs between ranks
-    what = f"{config.network_label} on {session.world.size} {session.device.kind}(s)"
+    what = f"{work_label(config)} on {session.world.size} {session.device.kind}(s)"
     session.enter("building the graph", f"{what}, building the graph")
     session.saboteur.at("build")
     built = _build(session)
@@ -91,12 +94,15 @@ def measure(session: Session) -> None:
     session.enter("preflight", "preflight: proving that every phase does its work")
     session.saboteur.at("preflight")
     peak = peak_record(config, session.world, CLOCK)
-    session.writer.append("preflight", **_prove(session, built), **peak)
+    settings = proving.settings_of(session, built)
+    session.writer.append(
+        "preflight", **proving.prove(session, built), **peak, settings_in_use=settings
+    )
     built.replica.restore(weights)
     trained = _run_blocks(session, built, weights)
     session.enter("the last checks", "checking weights and gradients after the last block")
     session.saboteur.at("final")
-    found = _prove_after_timing(session, built)
+    found = proving.prove_after_timing(session, built)
     spent = costs(session.pulse, session.device)
     session.writer.append("final", trained_parameters_digest=trained, **found, **spent)
 
@@ -108,61 +114,29 @@ def _build(session: Session) -> Built:
     networks: dict[int, Network] = {}
     for batch in dict.fromkeys(config.batch_of(group.size) for group in own):
         shared = next(iter(networks.values())).parameters if networks else None
-        networks[batch] = Network(config.network(), batch, config.seed, rank, shared)
+        networks[batch] = Network(
+            config.network(), batch, config.seed, rank, shared, Computing.of(config)
+        )
     replica = Replica(next(iter(networks.values())).parameters)
     session.saboteur.may_spoil(replica.parameters[0])
     session.hvd.broadcast_variables(replica.parameters, root_rank=0)
     ladders = {
-        batch: PhaseLadder(network, session.saboteur.horovod(session.hvd), replica)
+        batch: PhaseLadder(
+            network,
+            session.saboteur.horovod(session.hvd),
+            replica,
+            Reducing.of(config),
+            config.xla,
+        )
         for batch, network in networks.items()
     }
     phases = {
         group.name: ladders[config.batch_of(group.size)].build(
-            phases_of(config, group), _reduction(session.world, group)
+            phases_of(config, group), reduction_of(session.world, group)
         )
         for group in own
     }
     return Built(replica, networks, phases)
-
-
-def _reduction(world: World, group: Group) -> Reduction:
-    if not group.reduces and group.role != WITH_ITSELF:
-        return Reduction(ranks=1)
-    return Reduction(len(group.ranks), world.process_sets[group.ranks])
-
-
-def _prove(session: Session, built: Built) -> dict[str, Any]:
-    """Everything that must hold before anything is timed; to be called on every rank."""
-    world, config = session.world, session.config
-    shapes = config.network().parameter_shapes
-    found: dict[str, Any] = {"computing": {}, "groups": {}}
-    for batch, groups in _by_batch(config, session.groups).items():
-        network, of_batch = built.networks.get(batch), found["computing"].setdefault(str(batch), {})
-        for name in ("forward", "forward_backward"):
-            holding = [group for group in groups if name in phases_of(config, group)]
-            ranks = sorted({rank for group in holding for rank in group.ranks})
-            phase = next((built.phases_in(g)[name] for g in holding if built.phases_in(g)), None)
-            if ranks:
-                of_batch[name] = preflight.prove_computing(
-                    name, phase, network, Members(world, ranks), session.device.kind
-                )
-    for group in session.groups:
-        prove = preflight.prove_phases if group.role == REDUCING else preflight.prove_uncoupled
-        found["groups"][group.name] = prove(
-            built.phases_in(group),
-            phases_of(config, group),
-            shapes,
-            Members(world, group.ranks),
-            count_executed_ops,
-        )
-    return found
-
-
-def _by_batch(config: Config, groups: Sequence[Group]) -> dict[int, list[Group]]:
-    found: dict[int, list[Group]] = {}
-    for group in groups:
-        found.setdefault(config.batch_of(group.size), []).append(group)
-    return found
 
 
 def _run_blocks(session: Session, built: Built, weights: list[Any]) -> dict[str, str]:
@@ -252,22 +226,3 @@ def _waited(session: Session) -> dict[str, int]:
     wall_ns, cpu_ns = CLOCK(), CPU_CLOCK()
     session.world.rendezvous()
     return {"wall_ns": CLOCK() - wall_ns, "cpu_ns": CPU_CLOCK() - cpu_ns}
-
-
-def _prove_after_timing(session: Session, built: Built) -> dict[str, Any]:
-    config, world = session.config, session.world
-    shapes = config.network().parameter_shapes
-    everyone = Members(world, range(world.size))
-    found: dict[str, Any] = {
-        "parameters_digest": preflight.prove_parameters(built.replica.parameters, shapes, everyone),
-        "groups": {},
-    }
-    for group in session.groups:
-        if group.role == REDUCING:
-            found["groups"][group.name] = preflight.prove_after_timing(
-                built.phases_in(group),
-                phases_of(config, group),
-                shapes,
-                Members(world, group.ranks),
-            )
-    return found

@@ -10,7 +10,8 @@ from distbench.resolving import resolve
 from distbench.worker import preflight
 from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.network import Network
-from distbench.worker.phases import PhaseLadder, Reduction
+from distbench.worker.phases import PhaseLadder
+from distbench.worker.reducing import Reduction
 from distbench.worker.replica import Replica
 from distbench.worker.world import import_horovod, open_world
 
