@@ -134,8 +134,9 @@ def test_another_file_does_not_resume_this_tuning(tune: Command) -> None:
 
 
 def test_a_signal_ends_it_with_what_is_known_and_resume_goes_on(tune: Command) -> None:
-    """Sent while the fourth launch hangs: the default's efficiency, then the first round of both."""
+    """Sent while the second launch hangs, after the default's."""
     hanging = "candidates/batch_size-4"
+    set_rules(tune.bin, [(hanging, "hang")])
     process = subprocess.Popen(
         [sys.executable, "-m", "distbench", *tune.words],
         env={**os.environ, **tune.environ},
@@ -145,10 +146,6 @@ def test_a_signal_ends_it_with_what_is_known_and_resume_goes_on(tune: Command) -
         text=True,
     )
     deadline = time.monotonic() + 120
-    while len(launched(tune.bin)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    set_rules(tune.bin, [(hanging, "hang")])
     while not any(hanging in " ".join(words) for words in launched(tune.bin)):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -81,7 +81,8 @@ def test_after_a_signal_nothing_is_started(runs: TuneRuns) -> None:
     assert runs.launcher.launched == []
 
 
-def test_no_launch_begins_that_cannot_end_within_the_budget(runs: TuneRuns) -> None:
+def test_no_launch_begins_that_cannot_end_within_the_budget(tmp_path: Path) -> None:
+    runs = TuneRuns(tmp_path, tuning_of(ranks=1), budget_s=100.0)
     runner = runs.runner()
     done = 0
     while runner.rate((0,), done + 1) is not None:
@@ -122,6 +123,15 @@ def test_time_is_kept_for_the_efficiency_of_the_best(runs: TuneRuns) -> None:
     assert done == 7  # 20 s are kept
     assert "kept for the efficiency" in runner.why_stopped
     assert runner.efficiency((1,)) is not None
+
+
+def test_at_most_a_quarter_is_kept_where_nobody_knows_how_long_that_takes(runs: TuneRuns) -> None:
+    runner = runs.runner()
+    done = 0
+    while runner.rate((0,), done + 1) is not None:
+        done += 1
+    assert done == 7
+    assert "25 s of it kept for the efficiency" in runner.why_stopped
 
 
 def test_whether_half_is_spent_is_told_alike_ever_after(runs: TuneRuns) -> None:

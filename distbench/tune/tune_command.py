@@ -137,11 +137,8 @@ def _search(runner: TuneRunner, console: Console) -> str:
     from distbench.tune.tune_findings import efficiency_order
 
     tuning = runner.record.tuning
-    has_efficiency = tuning.study.ranks > 1
-    if has_efficiency:  # first the default's, which also tells how long such a launch takes
-        runner.efficiency(tuning.space.default)
     found = search(tuning.space, runner, tuning.study.order_seed, console.say)
-    if has_efficiency:
+    if tuning.study.ranks > 1:
         why_stopped = runner.why_stopped
         for choice in efficiency_order(found):
             if runner.efficiency(choice) is None:

@@ -135,8 +135,8 @@ class TuneRunner:
         if tuning.study.ranks == 1:
             return 0.0
         cell = tuning.efficiency_cell(tuning.space.default)
-        own = [one.wall_s for one in self.times if one.cell_id == cell.id]
-        return min(RESERVED_LAUNCHES * max(own, default=0.0), MOST_RESERVED * self.budget.total_s)
+        one_s = expected_s(cell.id, self._work(cell), self.times) or 0.0
+        return min(RESERVED_LAUNCHES * one_s, MOST_RESERVED * self.budget.total_s)
 
     def _note_time(self, attempt: Attempt) -> None:
         if attempt.verdict.state == study_files.COMPLETE and attempt.verdict.wall_s is not None:
