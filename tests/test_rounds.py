@@ -122,3 +122,11 @@ def test_launches_may_end_at_any_time(most: int) -> None:
     rounds.enter(CHOICES)
     assert rounds.halve() == NO_MORE_LAUNCHES
     assert rounds.leader(is_decided=False) == (0 if most else None)
+
+
+def test_with_one_launch_each_the_default_stays() -> None:
+    launches = KnownLaunches(lambda choice, number: 100.0 + choice[0], most=4)
+    rounds = Rounds(launches, seed=0)
+    rounds.enter(CHOICES)
+    assert rounds.halve() == NO_MORE_LAUNCHES
+    assert rounds.leader(is_decided=False) == 0

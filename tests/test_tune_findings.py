@@ -129,6 +129,16 @@ def test_a_search_that_was_cut_short_says_so(tmp_path: Path) -> None:
     assert any("launch(es)" in n and "of the budget of 35 s" in n for n in findings.notes)
 
 
+def test_single_launches_leave_the_choice_at_the_default(tmp_path: Path) -> None:
+    findings = found_by(tmp_path, tuning_of(), by_batch, budget_s=20.0)
+    assert findings.headline.startswith(
+        "NOT DECIDED: so far the best choice at 2 rank(s) is batch_size 2"
+    )
+    findings_of_both = [row.launches for row in findings.candidates]
+    assert max(findings_of_both) == 1
+    assert any("no setting was launched twice" in note for note in findings.notes)
+
+
 def test_nothing_measured_is_no_winner(tmp_path: Path) -> None:
     failed = Verdict(study_files.TIMEOUT, "not finished after 1 s", 1.0)
     findings = found_by(tmp_path, tuning_of(), by_batch, verdict_of=lambda cell, number: failed)

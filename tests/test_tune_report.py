@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -55,7 +56,8 @@ def test_every_file_and_every_word(tmp_path: Path) -> None:
     assert any(
         line.split()[:4] == ["batch_size", "4", "5", "100.0"] and "80.0 %" in line for line in lines
     )
-    assert "horovodrun -np 2 python -m distbench run --batch-size 4" in lines
+    command = lines.index("horovodrun -np 2 python -m distbench run --batch-size 4")
+    assert lines[command - 1] == "The winner:"
     assert lines[-1] == f"report: {tmp_path}/derived/tune.md"
     derived = tmp_path / "derived"
     names = {path.name for path in derived.iterdir()}
@@ -75,6 +77,16 @@ def test_every_file_and_every_word(tmp_path: Path) -> None:
     assert list(table["label"]) == ["batch_size 4", "$x$ defaults", "'=cmd|x"]
     assert table["images_per_s"][0] == 100.0
     assert pd.read_csv(derived / "effects.csv")["ratio"].tolist() == [1.11]
+
+
+def test_an_undecided_tuning_has_no_winner(tmp_path: Path) -> None:
+    first, *others = findings().candidates
+    undecided = dataclasses.replace(first, outcome="BEST SO FAR")
+    text = report_tune(
+        TuneLayout(tmp_path), dataclasses.replace(findings(), candidates=[undecided, *others])
+    )
+    assert "\nThe best so far:\n" in text
+    assert "The winner" not in text
 
 
 def test_the_same_findings_give_the_same_bytes(tmp_path: Path) -> None:

@@ -118,7 +118,9 @@ def terminal_tune(findings: TuneFindings, layout: TuneLayout) -> str:
         sections.append([title, *aligned([EFFECT_COLUMNS, *effect_rows(findings)])])
     sections.append(list(findings.notes))
     if findings.command:
-        sections.append(["The winner:", findings.command, f"or: distbench study {layout.winner}"])
+        sections.append(
+            [_command_title(findings), findings.command, f"or: distbench study {layout.winner}"]
+        )
     return "\n\n".join(
         "\n".join(printable(line) for line in section) for section in sections if section
     )

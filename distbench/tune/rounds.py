@@ -148,7 +148,8 @@ class Rounds:
         """The fastest of what is left, else of what was dropped; None where nothing was measured.
 
         Before it is decided the one with the highest rate less CAUTION standard errors: so that no
-        setting of a single lucky launch is ahead of one that has proved itself.
+        setting of a single lucky launch is ahead of one that has proved itself. Where no setting has
+        been launched twice nothing tells luck apart, and the first one stays: the default.
         """
         if not self.rates:
             return None
@@ -157,7 +158,9 @@ class Rounds:
         left = [number for number in measured if number in self.alive] or measured
         if not left:
             return None
-        if is_decided or math.isnan(effects.spread):
+        if is_decided:
             return halving.leader_of(effects, left)
+        if math.isnan(effects.spread):  # one launch each, whose order is luck
+            return left[0]
         estimates = {number: effects.rate(number) for number in left}
         return max(left, key=lambda n: (estimates[n].log - CAUTION * estimates[n].error, -n))

@@ -228,6 +228,11 @@ def _notes(gathered: Gathered) -> Iterator[str]:
         if found.ended == TOO_MANY_ROUNDS:
             why = "so many rounds did not tell what is left apart, so that it differs little"
         yield f"note: the search ended before the leader was known: {why}"
+        if found.rates and math.isnan(found.effects.spread):
+            yield (
+                "note: no setting was launched twice, so that nothing tells them from luck: the first "
+                "one measured stays the choice; give a longer --budget and --resume"
+            )
     yield from _about_efficiency(gathered)
     yield from _about_training(gathered)
     for number, cause in gathered.without_efficiency.items():
