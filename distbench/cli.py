@@ -50,9 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     try:
         parsed = _parse(sys.argv[1:] if arguments is None else arguments)
-        return int(parsed.action(parsed))
+        code = int(parsed.action(parsed))
+        sys.stdout.flush()
+        return code
     except DistbenchError as error:
         return _tell(error)
+    except BrokenPipeError:  # whoever read the output has had enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # the line that progress updates
         print(f"{clear}distbench: ended by SIGINT; what was on disk is as it was", file=sys.stderr)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +168,20 @@ def test_ctrl_c_of_a_command_is_one_sentence(monkeypatch: Any, capsys: Any) -> N
     assert cli.main(["report", "somewhere"]) == 130
     told = capsys.readouterr().err
     assert told == "distbench: ended by SIGINT; what was on disk is as it was\n"
+
+
+def test_a_reader_that_has_had_enough_is_no_error(run_directory: Path) -> None:
+    """As `distbench report … | head -1`: the pipe is closed before anything is printed."""
+    write_run(run_directory, [ladder_blocks(), ladder_blocks()])
+    command = [sys.executable, "-m", "distbench", "report", str(run_directory)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert ended.returncode == 128 + signal.SIGPIPE
+    assert "Traceback" not in ended.stderr
+    assert "BrokenPipe" not in ended.stderr
+    assert (run_directory / "derived" / "report.md").exists()
 
 
 def test_python_m_distbench_is_the_command() -> None:
