@@ -77,6 +77,11 @@ def test_the_first_cause_is_first_and_the_same_sentence_is_told_once() -> None:
     ]
 
 
+def test_an_echo_of_what_a_rank_says_itself_adds_nothing() -> None:
+    ranks = [failed(0, "rank 1 failed: by zero", is_echo=True), failed(1, "rank 1 failed: by zero")]
+    assert reasons(ranks, 2) == ["rank 1 failed: rank 1 failed: by zero"]
+
+
 def test_very_many_sentences_end_in_a_count() -> None:
     found = reasons([failed(rank, f"I am {rank}") for rank in range(20)], 20)
     assert found[0] == "rank 0 failed: I am 0"

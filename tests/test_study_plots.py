@@ -13,7 +13,7 @@ from distbench.analysis.studies import Curve, FinishedLaunch, LaunchResult
 from distbench.report.study_plots import MOST_CURVES, along_sizes, side_by_side
 from distbench.report.style import image_bytes, style
 
-ABOUT = ("VGG-D, 224×224", "batch 32 per rank", "on GPUs")
+ABOUT = ("VGG-D, 224×224", "", "batch 32 per rank", "on GPUs")
 
 
 def points(rates: Sequence[float], sizes: Sequence[int] = (1, 2, 4)) -> pd.DataFrame:

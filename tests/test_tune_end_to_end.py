@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
+import pandas
 import pytest
 
 from distbench.study import processes
-from distbench.study.study import MARK_VARIABLE, cells_of, read_study
+from distbench.study.study import MARK_VARIABLE
 from distbench.tune import tune_files
-from tests.launching import clean_environment, distbench, need
+from tests.launching import distbench, need, run
 
 TUNING = """\
 [study]
@@ -27,24 +27,16 @@ batch_size = [1, 8]
 
 
 @pytest.mark.real
-@pytest.mark.timeout(600)
 def test_the_larger_batch_gives_more_images_per_second(tmp_path: Path) -> None:
-    need("horovodrun")
+    """Within a budget of a few launches, in which such a difference shows and may not be decided."""
     (tmp_path / "tune.toml").write_text(TUNING)
-    words = ["tune", "tune.toml", "--budget", "500s", "--output", "tuning"]
-    ended = subprocess.run(
-        distbench(*words),
-        cwd=tmp_path,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=560,
-    )
+    need("horovodrun")
+    ended = run(distbench("tune", "tune.toml", "--budget", "80s", "--output", "tuning"), tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert "batch_size 8 gives the most images/s at 2 rank(s)" in ended.stdout
     record = tune_files.load(tmp_path / "tuning")
-    assert record.spent_s < 520
+    assert record.spent_s < 100
     assert processes.marked(MARK_VARIABLE, record.mark) == []
-    (cell,) = cells_of(read_study(tmp_path / "tuning" / "derived" / "winner.toml"))
-    assert cell.settings["batch_size"] == 8
+    table = pandas.read_csv(tmp_path / "tuning" / "derived" / "tune.csv")
+    rates = dict(zip(table["label"], table["images_per_s"]))
+    assert rates["batch_size 8"] > rates["batch_size 1"], ended.stdout
+    assert "images/s" in ended.stdout

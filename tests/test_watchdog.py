@@ -13,7 +13,7 @@ import pytest
 from distbench.errors import OutputError
 from distbench.worker import watchdog
 from distbench.worker.pulse import Pulse
-from distbench.worker.stall import Cause
+from distbench.worker.stall import Cause, cause_of_loss
 from distbench.worker.time_limits import TimeLimits
 from distbench.worker.watchdog import Watchdog
 
@@ -127,6 +127,28 @@ def test_a_signal_ends_the_rank_with_the_shells_code(ranks: list[Rank], number: 
     (cause, is_echo) = ranks[0].said[0]
     assert cause.sentence.startswith(f"rank 0 received {signal.Signals(number).name} in starting")
     assert not is_echo
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_echo"),
+    [
+        (Cause("rank 1 failed with ValueError: x", 4, (1,), "RankFailedError"), True),
+        (Cause("rank 1 received SIGTERM", 143, (1,), "SIGTERM"), False),
+        (cause_of_loss(1, ""), False),
+    ],
+)
+def test_a_launchers_signal_after_a_failure_is_told_by_whoever_can(
+    ranks: list[Rank], failure: Cause, is_echo: bool
+) -> None:
+    """mpirun signals the others at once; a rank that failed by itself has told why, others cannot."""
+    ranks.append(Rank(0, 2))
+    watch = ranks[0].watch
+    watch.peers.expect([1])
+    watch.peers.hear(1, {"failed": list(failure)})
+    watch.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+    ranks[0].wait()
+    assert ranks[0].said[0] == (failure, is_echo)
 
 
 def test_last_words_that_hang_do_not_hold_the_exit_up(

@@ -135,11 +135,13 @@ def _in_few_words(reasons: Iterable[Reason]) -> Iterator[str]:
 
 def _reasons(present: Sequence[RankRecords], size: int, config: Config) -> Iterator[Reason]:
     plan = _plan(present, size, config)
+    at_first_hand = {_failure_of(one) for one in present if _distance_from_cause(one) == 0}
     # The first cause comes first: a rank that only felt another's failure says so in its record.
     for records in sorted(present, key=_distance_from_cause):
         if records.failure is not None:
-            sentence = f"failed: {_failure_of(records)}"
-            yield Reason(records.rank, "failed", sentence, sentence)
+            sentence = _failure_of(records)
+            if _distance_from_cause(records) == 0 or sentence not in at_first_hand:
+                yield Reason(records.rank, "failed", f"failed: {sentence}", f"failed: {sentence}")
         elif records.end is None:
             place = _last_place(records)
             yield Reason(

@@ -73,8 +73,8 @@ def _because_of(cause: Cause, session: Session) -> DistbenchError:
 
 def _is_told_already(cause: Cause, run: RunDirectory) -> bool:
     """Whether a rank has told the cause; the one that failed tells the others before it tells the disk."""
-    tells_itself = not (cause.is_loss or cause.is_signal)
-    patience_ends_s = time.monotonic() + (TELLING_PATIENCE_S if tells_itself else 0.0)
+    patience_s = TELLING_PATIENCE_S if cause.is_told_by_its_rank else 0.0
+    patience_ends_s = time.monotonic() + patience_s
     while not run.failed_already(but_for_signals=not cause.is_signal):
         if time.monotonic() >= patience_ends_s:
             return False

@@ -32,6 +32,11 @@ class Cause(NamedTuple):
         """Whether the rank ended without a word, so that others must tell it."""
         return self.error == LOST
 
+    @property
+    def is_told_by_its_rank(self) -> bool:
+        """Whether the rank that it lies with has said so itself, on its own stderr."""
+        return not (self.is_loss or self.is_signal)
+
 
 class Heard(NamedTuple):
     """What is known of one rank, and how long ago it was heard of."""

@@ -183,6 +183,6 @@ class Watchdog:
             return None
         known = self.peers.failure()
         if known is not None:
-            return known, self.rank != 0
+            return known, self.rank != 0 or known.is_told_by_its_rank
         cause = cause_of_signal(signal, self.rank, self.pulse.stage)
         return cause, self.judge.has_hub  # rank 0 tells it, once for all ranks

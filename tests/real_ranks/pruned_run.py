@@ -6,12 +6,13 @@ from distbench import cli
 from distbench.worker.phases import PhaseLadder
 
 
-def loss_only(ladder: PhaseLadder, keep_prob: object, reduction: object) -> object:
+def loss_only(ladder: PhaseLadder, reduction: object, keep_prob: object) -> object:
+    import horovod.tensorflow
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
         loss = ladder._network.loss(keep_prob)  # type: ignore[arg-type]
-    ladder._hvd.DistributedGradientTape(tape).gradient(loss, ladder._network.parameters)
+    horovod.tensorflow.DistributedGradientTape(tape).gradient(loss, ladder._network.parameters)
     return loss
 
 
