@@ -47,7 +47,7 @@ FAULTS = {
     "wrong-gradient": Expected(6, r"allreduce", names_rank=False, times=False),
     "wrong-version": Expected(3, r"version of tensorflow", names_rank=False, starts=False),
 }
-LOST = ("exit0", "sigkill")
+LOST = ("exit0", "sigkill", "sigstop")
 HARMLESS = {
     "slow": r"Rank {rank} on .* computes \d.* slower than the other 2 ranks",
     "skewed-clock": r"clock of rank {rank} ",
@@ -112,7 +112,8 @@ def test_what_is_no_failure_ends_well_and_is_named(
     kind: str, launcher: str, rank: int, tmp_path: Path
 ) -> None:
     phase = "phase=forward_backward" if kind == "slow" else "phase=train_step"
-    ended = launch(launcher, distbench(*FLAGS), tmp_path, 3, **fault(f"{kind}:rank={rank},{phase}"))
+    flags = [*FLAGS, "--steps", "48"]  # of few steps nothing can be said beside others' noise
+    ended = launch(launcher, distbench(*flags), tmp_path, 3, **fault(f"{kind}:rank={rank},{phase}"))
     assert ended.returncode == 0, ended.stderr
     assert re.search(HARMLESS[kind].format(rank=rank), ended.stdout), ended.stdout
     assert "DISTBENCH_FAULT was on while timing" in ended.stdout

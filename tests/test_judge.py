@@ -75,6 +75,20 @@ def test_the_job_stalls_only_where_no_rank_moves() -> None:
     assert said.startswith("no rank moved for 60 s: the others wait for rank 2")  # it did no step
 
 
+def test_a_rank_that_was_stopped_itself_hears_of_the_others_before_it_judges_them() -> None:
+    """mpirun lets a stopped rank go on before it ends it, which must not accuse the others then."""
+    job = Job()
+    job.warm()
+    job.beat(1, 0)
+    job.beat(2, 0)
+    job.now_s = 500.0
+    job.judge.excuse(500.0)
+    assert job.verdict_after(504.9) is None
+    said = job.verdict_after(505.1)
+    assert said is not None
+    assert "ranks 1 and 2 are frozen" in said
+
+
 def test_the_limit_follows_the_slowest_step() -> None:
     job = Job(size=1)
     job.warm(slowest_step_s=10.0)

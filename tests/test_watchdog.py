@@ -151,6 +151,16 @@ def test_a_launchers_signal_after_a_failure_is_told_by_whoever_can(
     assert ranks[0].said[0] == (failure, is_echo)
 
 
+def test_a_watch_that_was_stopped_notices(ranks: list[Rank]) -> None:
+    ranks.append(Rank(0, 1))
+    watch = ranks[0].watch
+    watch.turn(0.0)
+    assert watch.judge.excused_until_s < 0
+    watch._turned_s -= 60.0
+    watch.turn(0.0)
+    assert watch.judge.excused_until_s > watch.pulse.clock_s()
+
+
 def test_last_words_that_hang_do_not_hold_the_exit_up(
     ranks: list[Rank], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ LOSS_GRACE_S = 1.0  # in which a rank that fails can still say why, and the laun
 TOLD_GRACE_S = 5.0  # in which the launcher ends this rank after another one failed
 RANK_0_FIRST_S = 2.0  # in which rank 0 judges
 LEAST_SILENCE_S = 3.0  # several beats
+EXCUSED_S = 5.0  # after this rank was stopped itself: the others' silence was its own deafness
 
 
 @dataclass
@@ -32,6 +33,11 @@ class Judge:
     beat_s: float  # between two signs of life of a rank
     has_hub: bool = False
     run_limit_s: float | None = None
+    excused_until_s: float = float("-inf")
+
+    def excuse(self, now_s: float) -> None:
+        """This rank was frozen until now, as by SIGSTOP, and has to hear of the others first."""
+        self.excused_until_s = now_s + EXCUSED_S
 
     def verdict(self) -> tuple[Cause, bool] | None:
         """Why the job ends now, and whether another rank tells it; None where it goes on."""
@@ -43,6 +49,8 @@ class Judge:
         failure = self.peers.failure(LOSS_GRACE_S)
         if failure is not None:
             return failure, told_s is not None and not failure.is_signal
+        if self._now_s() < self.excused_until_s:
+            return None
         late_s = RANK_0_FIRST_S + self.beat_s if self.has_hub else 0.0
         cause = self._start(late_s) if self._is_starting() else self._timing(late_s)
         return None if cause is None else (cause, False)

@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol
 
 from distbench.errors import DistbenchError, RankFailedError
 from distbench.worker.channel import Contact, Hub, Message, Spoke, allow_connections
-from distbench.worker.judge import Judge
+from distbench.worker.judge import LEAST_SILENCE_S, Judge
 from distbench.worker.peers import Peers
 from distbench.worker.pulse import Pulse
 from distbench.worker.signals import Signals, cause_of_signal
@@ -65,6 +65,7 @@ class Watchdog:
         self._one_ending = threading.Lock()
         self._to_say: list[Message] = []
         self._next_beat_s = 0.0
+        self._turned_s = pulse.clock_s()
         self._leaving: tuple[float, int] | None = None  # since when, and with which code
         self._thread = threading.Thread(target=self._watch, name="distbench-watch", daemon=True)
 
@@ -136,6 +137,9 @@ class Watchdog:
         for key, _ in self._selector.select(patience_s):
             key.data()
         now_s = self.pulse.clock_s()
+        if now_s - self._turned_s > patience_s + LEAST_SILENCE_S:
+            self.judge.excuse(now_s)
+        self._turned_s = now_s
         if now_s >= self._next_beat_s:
             self._next_beat_s = now_s + self.beat_s
             self._to_say.append({"beat": list(self.pulse.standing())})
