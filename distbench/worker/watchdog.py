@@ -182,11 +182,11 @@ class Watchdog:
         return self.judge.verdict()
 
     def _after_signal(self, signal: int) -> tuple[Cause, bool] | None:
-        if time.monotonic() - self._signals.received_s < SIGNAL_GRACE_S:
-            time.sleep(0.02)
-            return None
         known = self.peers.failure()
         if known is not None:
             return known, self.rank != 0 or known.is_told_by_its_rank
+        if time.monotonic() - self._signals.received_s < SIGNAL_GRACE_S:
+            time.sleep(0.02)
+            return None
         cause = cause_of_signal(signal, self.rank, self.pulse.stage)
         return cause, self.judge.has_hub  # rank 0 tells it, once for all ranks
