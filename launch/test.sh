@@ -3,7 +3,7 @@
 # pytest chooses by them.
 #
 #   launch/test.sh [pytest arguments]
-#   launch/test.sh --faults [pytest arguments]   every kind of fault in real jobs: about half an hour
+#   launch/test.sh --faults [pytest arguments]   faults and signals in real jobs: about half an hour
 set -euo pipefail
 
 # shellcheck source=launch/environment.sh
