@@ -24,6 +24,6 @@ elif (($#)); then
   python -m pytest "$@"
 else
   # Two at a time, since most of them wait for something; what judges times has the cores alone.
-  python -m pytest -n 2 --dist worksteal -m "not quiet and not faults"
+  python -m pytest -n 2 --dist worksteal -m "not quiet and not faults" --durations 20
   python -m pytest -m quiet
 fi
