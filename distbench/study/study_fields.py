@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distbench import config, parsing
@@ -77,13 +77,15 @@ def repeat_flag(raw: str) -> int:
     return int(_parsed(_repeat, int(raw) if raw.isdecimal() else raw, "--repeat"))
 
 
-def check_tables(tables: Mapping[str, Any], source: str) -> None:
-    """Raises UsageError where `tables` holds a key that is no table of a study."""
+def check_tables(
+    tables: Mapping[str, Any], source: str, known: Sequence[str] = TABLES, what: str = "study"
+) -> None:
+    """Raises UsageError where `tables` holds a key that is no table of a study, or of a `what`."""
     for name, table in tables.items():
-        if name not in TABLES:
+        if name not in known:
             raise UsageError(
                 f"{source} has the unknown key {config.shown(name)}; "
-                f"a study has the tables {', '.join(TABLES)}"
+                f"a {what} has the tables {', '.join(known)}"
             )
         if not isinstance(table, Mapping):
             raise UsageError(

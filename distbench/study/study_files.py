@@ -10,7 +10,6 @@ whole, whatever else was noted.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 import uuid
@@ -21,19 +20,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distbench.durable_files import (
-    MOST_DOCUMENT_BYTES,
     json_document,
     read_object,
     write_atomically,
 )
-from distbench.errors import DistbenchError, OutputError, RecordsError, UsageError
+from distbench.errors import OutputError, UsageError
 from distbench.layout import AttemptLayout, LaunchesLayout, StudyLayout
-from distbench.regular_files import read_at_most
 from distbench.study import study_fields
+from distbench.study.documents import Schema, read_document
 from distbench.study.run_evidence import problems_of_run
 from distbench.study.study import Cell, Study, cell_from_dict, cells_of
 
-SCHEMA_NAME, SCHEMA_VERSION = "distbench.study", 1
+SCHEMA = Schema("distbench.study", 1)
 COMPLETE, FAILED, OUT_OF_MEMORY, TIMEOUT, INTERRUPTED, WAITING = (
     "complete",
     "failed",
@@ -229,8 +227,7 @@ def _cannot_make(directory: Path, error: OSError) -> OutputError:
 def write_record(record: StudyRecord) -> None:
     """Writes study.json."""
     document = {
-        "schema": SCHEMA_NAME,
-        "schema_version": SCHEMA_VERSION,
+        **SCHEMA.as_dict(),
         "mark": record.mark,
         "emitted": record.emitted,
         "repeat": record.repeat,
@@ -243,38 +240,19 @@ def write_record(record: StudyRecord) -> None:
 def load(directory: Path) -> StudyRecord:
     """Reads study.json. Raises RecordsError where the directory holds no study."""
     layout = StudyLayout(directory)
-    try:
-        document = json.loads(read_at_most(layout.study, MOST_DOCUMENT_BYTES))
-        if document["schema"] != SCHEMA_NAME or document["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(
-                f"its schema is {document['schema']!r} version {document['schema_version']!r}"
-            )
-        return StudyRecord(
+    return read_document(
+        layout.study,
+        "study",
+        SCHEMA,
+        lambda document: StudyRecord(
             layout=layout,
             mark=str(uuid.UUID(document["mark"])),
             emitted=str(document["emitted"]),
             repeat=int(document["repeat"]),
             description=document["description"],
             cells=tuple(cell_from_dict(cell) for cell in document["cells"]),
-        )
-    except OSError as error:
-        raise RecordsError(
-            f"{layout.study} cannot be read ({error.strerror}); name the directory of a study"
-        ) from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-        UsageError,
-    ) as error:
-        reason = error.sentence if isinstance(error, DistbenchError) else error
-        raise RecordsError(
-            f"{layout.study} is not the study.json of this distbench ({reason}); "
-            "bring it back from a copy of the study"
-        ) from error
+        ),
+    )
 
 
 def find(study: Study, output: str) -> StudyRecord:

@@ -188,16 +188,7 @@ def _of_axes(tables: Mapping[str, Any], phase: str, axes: tuple[Axis, ...], sour
 
 def _check(tables: Mapping[str, Any], source: str) -> None:
     """Raises UsageError where there is what a tuning does not know."""
-    for name, table in tables.items():
-        if name not in TABLES:
-            raise UsageError(
-                f"{source} has the unknown key {config.shown(name)}; "
-                f"a tuning has the tables {', '.join(TABLES)}"
-            )
-        if not isinstance(table, Mapping):
-            raise UsageError(
-                f"{source}: {name} is {config.shown(table)}; it must be a table, [{name}]"
-            )
+    study_fields.check_tables(tables, source, TABLES, "tuning")
     if "repeat" in tables.get("study", {}):
         raise UsageError(
             f"{source} has the key study.repeat; a tuning repeats launches as long as that helps: "

@@ -6,22 +6,21 @@ the whole search can be gone through again, which is how a tuning is resumed and
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distbench.durable_files import MOST_DOCUMENT_BYTES, json_document, write_atomically
-from distbench.errors import DistbenchError, RecordsError, UsageError
+from distbench.durable_files import json_document, write_atomically
+from distbench.errors import UsageError
 from distbench.layout import TuneLayout
-from distbench.regular_files import read_at_most
+from distbench.study.documents import Schema, read_document
 from distbench.study.study_files import directory_name, new_directory
 from distbench.tune.space import Choice
 from distbench.tune.tune_file import Tuning, tuning_from_dict
 
-SCHEMA_NAME, SCHEMA_VERSION = "distbench.tune", 1
+SCHEMA = Schema("distbench.tune", 1)
 RATE, EFFICIENCY = "rate", "efficiency"
 WHAT = "tuning"
 
@@ -50,8 +49,7 @@ class TuneRecord:
     def save(self) -> None:
         """Writes tune.json."""
         document = {
-            "schema": SCHEMA_NAME,
-            "schema_version": SCHEMA_VERSION,
+            **SCHEMA.as_dict(),
             "mark": self.mark,
             "tuning": self.tuning.as_dict(),
             "budget_s": self.budget_s,
@@ -80,31 +78,7 @@ def create(tuning: Tuning, budget_s: float, output: str) -> TuneRecord:
 def load(directory: Path) -> TuneRecord:
     """Reads tune.json. Raises RecordsError where the directory holds no tuning."""
     layout = TuneLayout(directory)
-    try:
-        document = json.loads(read_at_most(layout.tune, MOST_DOCUMENT_BYTES))
-        if document["schema"] != SCHEMA_NAME or document["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(
-                f"its schema is {document['schema']!r} version {document['schema_version']!r}"
-            )
-        return _record(layout, document)
-    except OSError as error:
-        raise RecordsError(
-            f"{layout.tune} cannot be read ({error.strerror}); name the directory of a tuning"
-        ) from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-        UsageError,
-    ) as error:
-        reason = error.sentence if isinstance(error, DistbenchError) else error
-        raise RecordsError(
-            f"{layout.tune} is not the tune.json of this distbench ({reason}); "
-            "bring it back from a copy of the tuning"
-        ) from error
+    return read_document(layout.tune, WHAT, SCHEMA, lambda document: _record(layout, document))
 
 
 def _record(layout: TuneLayout, document: Mapping[str, Any]) -> TuneRecord:

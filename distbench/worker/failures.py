@@ -75,7 +75,7 @@ def _is_told_already(cause: Cause, run: RunDirectory) -> bool:
     """Whether a rank has told the cause; the one that failed tells the others before it tells the disk."""
     patience_s = TELLING_PATIENCE_S if cause.is_told_by_its_rank else 0.0
     patience_ends_s = time.monotonic() + patience_s
-    while not run.failed_already(but_for_signals=not cause.is_signal):
+    while not run.has_verdict_against(cause):
         if time.monotonic() >= patience_ends_s:
             return False
         time.sleep(0.02)

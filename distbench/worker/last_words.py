@@ -44,11 +44,7 @@ class Farewell:
 
     def _is_told_already(self, cause: Cause) -> bool:
         """Where rank 0 is gone, each of the others judges; the first one tells."""
-        return (
-            self._rank != 0
-            and self.run is not None
-            and self.run.failed_already(but_for_signals=not cause.is_signal)
-        )
+        return self._rank != 0 and self.run is not None and self.run.has_verdict_against(cause)
 
     def _say(self, cause: Cause, is_echo: bool) -> None:
         if is_echo or (self.run is None and self._reports.are_told()):
@@ -98,7 +94,7 @@ def leave_verdict(run: RunDirectory, cause: Cause) -> None:
 
     What a rank did wrong stands against the signals that follow from it.
     """
-    if run.is_shared and not run.failed_already(but_for_signals=not cause.is_signal):
+    if run.is_shared and not run.has_verdict_against(cause):
         run.write_status(
             "failed",
             cause.exit_code,

@@ -21,7 +21,7 @@ from distbench.errors import OutputError
 from distbench.layout import RunLayout
 from distbench.plan import PlannedBlock
 from distbench.records import raw_file_name
-from distbench.worker.stall import SIGNALLED
+from distbench.worker.stall import SIGNALLED, Cause
 from distbench.worker.world import World
 
 
@@ -35,15 +35,16 @@ class RunDirectory:
     status: dict[str, Any] = field(default_factory=dict)
     config_document: bytes = b""
 
-    def failed_already(self, but_for_signals: bool = False) -> bool:
-        """Whether a rank has written a failure into a status.json that this rank sees.
+    def has_verdict_against(self, cause: Cause) -> bool:
+        """Whether a rank has written a failure into a status.json that this rank sees, to stand.
 
-        A launcher signals the others when it has lost a rank, and one of them may be the first to write.
+        A signal gives way to any other cause: a launcher signals the others when it has lost a rank,
+        and one of them may be the first to write.
         """
         found = read_object(self.layout.status)
         code = found.get("exit_code")
         is_signal = type(code) is int and code > SIGNALLED
-        return found.get("state") == "failed" and not (but_for_signals and is_signal)
+        return found.get("state") == "failed" and (cause.is_signal or not is_signal)
 
     def write_status(self, state: str, exit_code: int | None, **more: Any) -> None:
         """Replaces status.json; `state` is running, complete or failed."""
