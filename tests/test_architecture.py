@@ -31,6 +31,7 @@ STANDARD_LIBRARY_ONLY = [
     "plain_text",
     "plan",
     "presets",
+    "process_stat",
     "record_fields",
     "rank_writer",
     "records",

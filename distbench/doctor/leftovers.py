@@ -17,6 +17,7 @@ from distbench.doctor.output_place import PREFIX
 from distbench.doctor.verdicts import Verdict, note, ok, problem
 from distbench.durable_files import read_object
 from distbench.layout import RunLayout
+from distbench.process_stat import read_stat
 
 MOST_PATHS = 20_000  # looked at; a place of results holds fewer
 MOST_DEPTH = 5  # of a study: cells/<id>/attempt-1/run/raw
@@ -67,7 +68,7 @@ def living_ranks(proc: Path = Path("/proc")) -> Iterator[OldRank]:
             words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
             if not is_rank(words):
                 continue
-            state, parent, started_s = _stat(folder)
+            state, parent, started_s = read_stat(folder)
         except (OSError, ValueError, IndexError):
             continue
         has_launcher = parent > 1 or _is_launcher(proc / str(parent))
@@ -101,13 +102,6 @@ def _own_processes(proc: Path) -> Iterator[Path]:
             continue
         if is_own and int(folder.name) != own:
             yield folder
-
-
-def _stat(folder: Path) -> tuple[str, int, float]:
-    """State, parent, and start in seconds after boot."""
-    # The name in brackets may hold anything, so that fields count from the last bracket.
-    fields = (folder / "stat").read_text().rpartition(")")[2].split()
-    return fields[0], int(fields[1]), int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def _is_launcher(folder: Path) -> bool:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from distbench.process_stat import read_stat
 from distbench.worker.device import Device
 from distbench.worker.pulse import Pulse
 
 PROCESS_START = "starting Python"
-_START_FIELD = 21  # of /proc/self/stat, in clock ticks since the machine's start
 
 
 def costs(pulse: Pulse, device: Device) -> dict[str, Any]:
@@ -39,15 +38,12 @@ def start_up_s(pulse: Pulse, before_s: float) -> dict[str, float]:
     return found
 
 
-def process_age_s(stat: Path = Path("/proc/self/stat")) -> float:
+def process_age_s(folder: Path = Path("/proc/self")) -> float:
     """How long ago this process was started; 0 where the kernel does not tell."""
     try:
-        # The name in brackets may hold anything, so that fields count from the last bracket.
-        fields = stat.read_text().rpartition(")")[2].split()
-        ticks = int(fields[_START_FIELD - 2])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - read_stat(folder).started_s
     except (OSError, ValueError, IndexError):
         return 0.0
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _device_peak_bytes(device: Device) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from distbench.cpu_quota import core_quota
 from distbench.errors import MissingPartError
+from distbench.process_stat import read_stat
 from distbench.worker.world import World
 
 
@@ -93,8 +94,7 @@ def _environment_names(pid: int, prefix: bytes) -> bool:
 
 def _parent(pid: int) -> int:
     try:
-        # The name in brackets may hold anything, so that fields count from the last bracket.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return read_stat(Path(f"/proc/{pid}")).parent
     except (OSError, ValueError, IndexError):
         return 1
 
