@@ -30,6 +30,7 @@ SELF_ALLREDUCE = "forward_backward_self_allreduce"
 SCALINGS = ("weak", "strong")
 PLACEMENTS = ("packed", "spread")
 PRECISIONS = ("float32", "bfloat16", "float16")
+CONVOLUTIONS = ("library", "winograd")
 
 
 def _setting(default: Any, parse: Callable[[Any], Any], help_text: str) -> Any:
@@ -121,6 +122,12 @@ class Config:
     )
     layout: str = _setting(
         "NHWC", parsing.one_of("NHWC", "NCHW"), "of images and activations; NCHW on GPUs only"
+    )
+    convolution: str = _setting(
+        "library",
+        parsing.one_of(*CONVOLUTIONS),
+        "library: as TensorFlow's library does it; winograd: 3×3 convolutions with many channels by "
+        "Winograd's F(4×4, 3×3), on CPUs in float32 only",
     )
     xla: str = _setting(
         "off",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from distbench.config import Config, Overrides, flag_of
 from distbench.errors import MissingPartError, UsageError
+from distbench.winograd_layers import suited_layers
 
 TF32_CAPABILITY = (8, 0)  # Ampere: the first with TF32 and with products of bfloat16
 KNOBS = (
@@ -21,6 +22,7 @@ KNOBS = (
     "loss_scale",
     "tf32",
     "layout",
+    "convolution",
     "xla",
     "input",
     "compression",
@@ -68,6 +70,7 @@ def _words(name: str, value: Any) -> str:
         "inter_op_threads": f"{value} inter-op threads",
         "loss_scale": f"loss scale {value}",
         "tf32": f"TF32 {value}",
+        "convolution": "Winograd convolutions",
         "xla": f"XLA {value}",
         "input": f"fed by the {value}",
         "compression": f"{value} on the wire",
@@ -97,6 +100,8 @@ def _contradictions(config: Config, world_size: int) -> Iterator[str]:
             f"--loss-scale is {config.loss_scale:g} and --precision is {config.precision}, which has the "
             "range that float16 lacks; leave the scale out"
         )
+    if config.convolution == "winograd":
+        yield from _against_winograd(config, world_size)
     groups, tensors = config.grouped_allreduce, config.network().tensor_count
     if groups > tensors:
         yield (
@@ -110,6 +115,21 @@ def _contradictions(config: Config, world_size: int) -> Iterator[str]:
         )
     if config.reduction == "adasum":
         yield from _against_adasum(config, world_size)
+
+
+def _against_winograd(config: Config, world_size: int) -> Iterator[str]:
+    if config.precision != "float32":
+        yield (
+            f"--convolution winograd with --precision {config.precision}: its transforms would lose what "
+            "16 bits hold; leave one of them out"
+        )
+    for ranks in config.sizes or (world_size,):
+        images = config.batch_of(ranks)
+        if not suited_layers(config.network(), images):
+            yield (
+                "--convolution winograd: no convolution of this network has the channels and, with "
+                f"{images} image(s) per rank, the pixels to gain by it; leave it out"
+            )
 
 
 def _against_adasum(config: Config, world_size: int) -> Iterator[str]:
@@ -151,6 +171,11 @@ def _missing_on_device(config: Config, place: Place) -> Iterator[str]:
                 f"{flag}: this GPU has compute capability {capability[0]}.{capability[1]}, and it takes "
                 "8.0 (Ampere) or more; leave it out"
             )
+    if config.convolution == "winograd" and place.is_gpu:
+        yield (
+            "--convolution winograd: on GPUs cuDNN chooses the algorithm itself, this one among others; "
+            "leave it out"
+        )
     if config.layout == "NCHW" and not place.is_gpu:
         yield (
             "--layout NCHW: TensorFlow's kernels for CPUs know NHWC only, and it would rewrite the graph "

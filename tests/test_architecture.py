@@ -39,6 +39,7 @@ STANDARD_LIBRARY_ONLY = [
     "resolving",
     "units",
     "vgg",
+    "winograd_layers",
 ]
 SHARED = {*STANDARD_LIBRARY_ONLY, ""}
 MODULES = {

@@ -19,7 +19,17 @@ def test_on_cpus_threads_batch_and_horovods_settings_are_tried() -> None:
     assert found["batch_size"] == (None, 2, 4)  # the preset cpu has 1
     assert found["cycle_time_ms"] == (None, 0.5, 5, 20)
     assert found["grouped_allreduce"] == (None, 1, 4)
+    assert found["convolution"] == (None, "winograd")
     assert not {"HOROVOD_NUM_NCCL_STREAMS", "xla", "tf32", "layout"} & set(found)
+
+
+def test_winograd_is_tried_where_it_serves() -> None:
+    assert "convolution" not in levels(False, 8, 2, image_size=32)
+    assert "convolution" not in levels(False, 8, 2, precision="bfloat16")
+    strong = {"scaling": "strong", "image_size": 32, "sizes": (1, 2)}
+    assert "convolution" in levels(False, 8, 2, global_batch=128, **strong)
+    assert "convolution" not in levels(False, 8, 2, global_batch=2, **strong)
+    assert "convolution" not in levels(True, 8, 2)
 
 
 def test_on_gpus_others_are() -> None:

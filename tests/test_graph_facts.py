@@ -28,6 +28,7 @@ def test_what_runs_by_default() -> None:
     assert facts("forward_backward") == GraphFacts(
         product_types=frozenset({"float32"}),
         layouts=frozenset({"NHWC"}),
+        stacked_products=0,
         loss_scales=frozenset(),
         wire_types=frozenset(),
         reduce_operations=frozenset(),
@@ -49,6 +50,14 @@ def test_precision_scale_layout_and_feeding_are_seen() -> None:
     assert found.is_fed
     assert facts("forward", precision="bfloat16").product_types == {"bfloat16"}
     assert facts("forward", configuration="A-LRN", layout="NCHW").layouts == {"NCHW"}
+
+
+def test_winograds_products_are_seen() -> None:
+    table = vgg.build("A", 32, 10, 64)
+    network = Network(table, 4, 0, 0, computing=Computing(convolution="winograd"))
+    ladder = PhaseLadder(network, None, Replica(network.parameters))
+    phases = ladder.build(["forward", "forward_backward"], Reduction(ranks=1))
+    assert [facts_of(phase.function).stacked_products for phase in phases.values()] == [1, 3]
 
 
 def test_what_xla_compiles_is_seen() -> None:

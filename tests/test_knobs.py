@@ -33,6 +33,7 @@ def test_a_title_names_what_is_not_as_by_default() -> None:
         loss_scale=64,
         tf32="off",
         layout="NCHW",
+        convolution="winograd",
         input="host",
         grouped_allreduce=3,
         fusion_threshold_mb=0.5,
@@ -40,8 +41,8 @@ def test_a_title_names_what_is_not_as_by_default() -> None:
         hierarchical_allreduce=True,
     )
     assert knobs.label(every) == (
-        "2 inter-op threads, loss scale 64, TF32 off, NCHW, fed by the host, gradients in 3 group(s), "
-        "fusion threshold 0.5 MiB, cycle time 2 ms, hierarchical allreduce"
+        "2 inter-op threads, loss scale 64, TF32 off, NCHW, Winograd convolutions, fed by the host, "
+        "gradients in 3 group(s), fusion threshold 0.5 MiB, cycle time 2 ms, hierarchical allreduce"
     )
     assert knobs.work_label(config).startswith("VGG-D, 224×224, bfloat16")
 
@@ -55,6 +56,16 @@ def test_half_of_a_gradient_travels_in_16_bits() -> None:
     ("overrides", "ranks", "found"),
     [
         ({"loss_scale": 64.0}, 1, "--loss-scale is 64 and --precision is float32"),
+        (
+            {"convolution": "winograd", "precision": "bfloat16"},
+            1,
+            "winograd with --precision bfloat16: its transforms",
+        ),
+        (
+            {"convolution": "winograd", "image_size": 32, "width_multiplier": 0.25},
+            1,
+            "no convolution of this network has the channels and, with 1 image",
+        ),
         ({"grouped_allreduce": 33}, 2, "is 33, and this network has 32 gradient tensors"),
         ({"grouped_allreduce": 2, "xla": "all"}, 2, "XLA knows Horovod's single allreduce only"),
         ({"reduction": "adasum", "grouped_allreduce": 2}, 2, "grouped allreduce fails"),
@@ -74,6 +85,7 @@ def test_settings_that_agree_are_taken() -> None:
         assert resolve({"reduction": "adasum"}, False, ranks).reduction == "adasum"
     assert resolve({"precision": "float16", "loss_scale": 64.0}, False, 1).loss_scale == 64.0
     assert resolve({"grouped_allreduce": 32}, False, 2).grouped_allreduce == 32
+    assert resolve({"convolution": "winograd"}, False, 2).convolution == "winograd"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +95,7 @@ def test_settings_that_agree_are_taken() -> None:
         ({"tf32": "off"}, CPU, "this rank computes on a CPU"),
         ({"tf32": "on"}, A100._replace(compute_capability=(7, 0)), "compute capability 7.0"),
         ({"precision": "bfloat16"}, A100._replace(compute_capability=(7, 5)), "takes 8.0"),
+        ({"convolution": "winograd"}, A100, "cuDNN chooses the algorithm itself"),
         ({"layout": "NCHW"}, CPU, "kernels for CPUs know NHWC only"),
         ({"xla": "all"}, CPU, "Horovod's XLA ops are for GPUs"),
         ({"xla": "all"}, A100._replace(build={}), "this Horovod was built without one"),
@@ -104,6 +117,7 @@ def test_what_does_not_exist_here_is_refused_with_the_reason(
     ("values", "place"),
     [
         ({}, CPU),
+        ({"convolution": "winograd"}, CPU),
         ({"precision": "bfloat16", "xla": "compute", "reduction": "adasum"}, CPU),
         ({"tf32": "off"}, A100._replace(compute_capability=(7, 0))),
         ({"tf32": "on"}, A100._replace(compute_capability=None)),  # not NVIDIA's, or not told

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ HVD = SimpleNamespace(Average=0, Adasum=2)
 STEP = GraphFacts(
     product_types=frozenset({"bfloat16"}),
     layouts=frozenset({"NHWC"}),
+    stacked_products=0,
     loss_scales=frozenset(),
     wire_types=frozenset({"float16"}),
     reduce_operations=frozenset({0}),
@@ -59,6 +61,12 @@ def test_what_a_graph_holds_is_what_is_in_use() -> None:
         (ASKED, {"is_compiled_in_part": False}, "xla is compute, but off"),
         (ASKED, {"is_compiled_whole": True}, "xla is compute, but all"),
         (ASKED, {"is_fed": False}, "input is host, but device"),
+        (ASKED, {"stacked_products": 3}, "convolution is library, but winograd"),
+        (
+            dataclasses.replace(ASKED, convolution="winograd"),
+            {},
+            "convolution is winograd, but library",
+        ),
         (ASKED, {"layouts": frozenset({"NCHW"})}, "layout is NHWC, but NCHW"),
         (
             Config(precision="float16", loss_scale=8),

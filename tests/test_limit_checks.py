@@ -100,6 +100,21 @@ def test_more_than_the_peak_is_called_wrong_once_for_a_size(run_directory: Path)
     assert study_checks(run_directory.with_name("below"), device_peak_tflops=0.0078) == []
 
 
+def test_winograds_products_are_fewer_than_an_mfu_counts(
+    run_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(run_directory, study_config(device_peak_tflops=0.0072), [0, 0, 0, 0])
+    run = load_run(run_directory)
+    with_winograd = dataclasses.replace(
+        run, config=dataclasses.replace(run.config, convolution="winograd")
+    )
+    monkeypatch.setattr(
+        "distbench.analysis.limit_checks.share_of_macs", lambda network, images: 0.5
+    )
+    assert len(checks_of(run)) == 3
+    assert checks_of(with_winograd) == []
+
+
 def test_a_backward_pass_above_the_peak_is_seen_where_both_together_are_below(
     run_directory: Path,
 ) -> None:

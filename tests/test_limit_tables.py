@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ def test_the_largest_size_in_sentences_with_formula_and_source(run_directory: Pa
     assert text.startswith("## Limits of the hardware\n\n| size | ranks on nodes | wire's bound |")
     assert "2(g−1)/g · S/B_intra + 2(n−1)/n · (S/g)/B_inter" in text
     assert "MFU = images/s of a rank × FLOPs of an image ÷ peak of a device" in text
+
+
+def test_an_mfu_that_may_pass_the_peak_says_why(run_directory: Path) -> None:
+    limits = study_limits(run_directory, device_peak_tflops=0.1)
+    (mfu,) = [line for line in limit_lines(limits) if line.startswith("MFU")]
+    (noted,) = [
+        line
+        for line in limit_lines(dataclasses.replace(limits, is_winograd=True))
+        if line.startswith("MFU")
+    ]
+    assert noted.removeprefix(mfu).startswith(" The FLOPs are those of direct sums")
 
 
 def test_one_row_per_size(run_directory: Path) -> None:

@@ -13,6 +13,7 @@ from distbench.analysis.check import Check
 from distbench.analysis.collect import Run
 from distbench.analysis.device_peaks import MEASURED
 from distbench.analysis.limits import COMPUTING_PHASES, Limits
+from distbench.winograd_layers import share_of_macs
 
 # Speeds and peaks are given with two digits, and the median of a few noisy steps is off by a little.
 LEAST_OF_BOUND = 0.95
@@ -47,9 +48,16 @@ def _utilisations(run: Run, limits: Limits) -> Iterator[Check]:
         if limits.peak_kind == MEASURED and row.size < run.size:
             continue
         for name in (*COMPUTING_PHASES, "backward"):
-            if getattr(row, f"mfu_{name}") > MOST_UTILISATION:
+            if getattr(row, f"mfu_{name}") * _share_of_macs(run, row.size) > MOST_UTILISATION:
                 yield _beyond_peak(name, row, limits)
                 break  # one finding for a size: the others follow from it
+
+
+def _share_of_macs(run: Run, ranks: int) -> float:
+    """What is left of the multiplications that an MFU counts; all where convolutions are direct sums."""
+    if run.config.convolution != "winograd":
+        return 1.0
+    return share_of_macs(run.config.network(), run.config.batch_of(ranks))
 
 
 def _beyond_peak(name: str, row: Any, limits: Limits) -> Check:

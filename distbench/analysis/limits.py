@@ -187,7 +187,8 @@ class Limits:
     `wire_bound_s`, `overlapped_bound_s`, `allreduce_s` (the median job step; NaN for one rank),
     `of_wire_bound` = wire_bound_s ÷ allreduce_s, `phase` (that of the curve), `mfu` of it, and
     `mfu_<phase>` of every phase that computes and `mfu_backward`. An MFU is images/s of a rank × FLOPs
-    of an image ÷ peak (METHOD 3.1); NaN where the phase was not run.
+    of an image ÷ peak (METHOD 3.1); NaN where the phase was not run. The FLOPs are those of direct sums,
+    also where `is_winograd` tells that most convolutions took fewer.
     """
 
     peak_flops_per_s: float
@@ -196,6 +197,7 @@ class Limits:
     links: Links
     frame: pd.DataFrame
     is_simulated: bool
+    is_winograd: bool = False
 
 
 def find_limits(
@@ -226,6 +228,7 @@ def find_limits(
         links=links,
         frame=pd.DataFrame(rows),
         is_simulated=run.is_simulated,
+        is_winograd=run.config.convolution == "winograd",
     )
 
 

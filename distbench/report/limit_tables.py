@@ -20,6 +20,7 @@ MFU_FORMULA = (
     "MFU = images/s of a rank × FLOPs of an image ÷ peak of a device; a multiplication with its "
     "addition is 2 FLOPs."
 )
+WINOGRAD_NOTE = " The FLOPs are those of direct sums; Winograd's convolutions took fewer, so that it may pass 100 %."
 OWN_LINKS = (
     "The bound rests on this run's own fastest allreduce, so that it tells sizes apart and not how fast "
     "the links could be; for that give --link-gb-per-s and --intra-link-gb-per-s."
@@ -121,5 +122,5 @@ def _mfu_lines(limits: Limits, row: Any) -> list[str]:
     peak = units.significant(limits.peak_flops_per_s / FLOPS_PER_TFLOP, 3)
     return [
         f"MFU of {row['phase']} at {row['size']} rank(s): {units.percent(row['mfu'])} of {peak} TFLOP/s "
-        f"for each device ({limits.peak_source})."
+        f"for each device ({limits.peak_source})." + (WINOGRAD_NOTE if limits.is_winograd else "")
     ]

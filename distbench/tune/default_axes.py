@@ -18,6 +18,7 @@ from distbench.doctor import gpus_seen
 from distbench.errors import UsageError
 from distbench.resolving import resolve
 from distbench.tune.space import Axis
+from distbench.winograd_layers import suited_layers
 
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
@@ -64,7 +65,18 @@ def _xla(_: Machine, ranks: int, __: config.Config) -> tuple[str, ...]:
     return ("compute", "all") if ranks > 1 else ("compute",)
 
 
+def _convolutions(_: Machine, ranks: int, settings: config.Config) -> tuple[str, ...]:
+    """Winograd's algorithm where the network has layers for it."""
+    if settings.precision != "float32":
+        return ()
+    sizes = settings.sizes or (ranks,)
+    network = settings.network()
+    gains = all(suited_layers(network, settings.batch_of(size)) for size in sizes)
+    return ("winograd",) if gains else ()
+
+
 _OFFERS = (
+    _Offer("convolution", _convolutions, on=(False,)),
     _Offer("threads_per_rank", _threads, unset="cores shared out", on=(False,)),
     _Offer("inter_op_threads", _always(1, 2), unset="as by default", on=(False,)),
     _Offer("batch_size", _batches, changes_training=True),

@@ -18,6 +18,9 @@ from distbench.worker.phases import KEEP_PROB_INFERENCE, Phase
 # and a compiler that keeps values of a fused op in 32 bits rounds elsewhere.
 GRADIENT_TOLERANCE = {"CPU": 1e-4, "GPU": 0.25}
 NARROW_GRADIENT_TOLERANCE = 0.5
+# Winograd's convolutions differ from direct sums by 5e-6 of their norm, which flips such decisions too:
+# the gradients of VGG-A, D and E at batch 1 to 8 differed by up to 0.009.
+WINOGRAD_GRADIENT_TOLERANCE = 0.1
 # The least cosine between a gradient of 16 bits and that of float32, of a tensor and of all together.
 # Gradients that underflowed to nothing, or that are noise, have one near 0. Measured on CPUs: 0.92 to
 # 0.99 for the worst tensor, 0.999 for all. A loss scale that was left on shows in the norms.
@@ -54,19 +57,24 @@ def check_gradients(phase: Phase, network: Network, device_kind: str) -> float:
     """The timed `forward_backward` returns every gradient, finite and equal to an eager computation.
 
     Dropout is off in both (keep_prob 1), on the function that is timed with dropout on. The eager pass
-    has the same precision. Returns the largest relative difference of a tensor.
+    has the same precision, and leaves every convolution to TensorFlow's library. Returns the largest
+    relative difference of a tensor.
     """
     gradients = _without_dropout(phase)
     hint = advice(network.computing)
     check_complete_and_finite(phase.name, gradients, network.vgg.parameter_shapes, hint)
     tolerance = gradient_tolerance(network.computing, device_kind)
-    references = eager_gradients(network)
+    references = eager_gradients(network.by_library())
     return check_equal(phase.name, gradients, references, "an eager computation", tolerance)
 
 
 def gradient_tolerance(computing: Computing, device_kind: str) -> float:
     """How much of its norm two right gradients may differ by."""
-    return NARROW_GRADIENT_TOLERANCE if computing.is_narrow else GRADIENT_TOLERANCE[device_kind]
+    if computing.is_narrow:
+        return NARROW_GRADIENT_TOLERANCE
+    if computing.convolution == "winograd":
+        return WINOGRAD_GRADIENT_TOLERANCE
+    return GRADIENT_TOLERANCE[device_kind]
 
 
 def _without_dropout(phase: Phase) -> list[Any]:

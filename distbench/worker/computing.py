@@ -22,6 +22,7 @@ class Computing(NamedTuple):
     loss_scale: float = 1.0
     layout: str = "NHWC"
     is_fed: bool = False  # each step gets its images from the host's memory
+    convolution: str = "library"
 
     @classmethod
     def of(cls, config: Config) -> Computing:
@@ -29,7 +30,8 @@ class Computing(NamedTuple):
         scale = 1.0
         if config.precision == "float16":
             scale = config.loss_scale or DEFAULT_LOSS_SCALE
-        return cls(config.precision, scale, config.layout, config.input == "host")
+        is_fed = config.input == "host"
+        return cls(config.precision, scale, config.layout, is_fed, config.convolution)
 
     @property
     def is_narrow(self) -> bool:

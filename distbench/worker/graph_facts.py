@@ -13,6 +13,7 @@ from distbench.worker.computing import LOSS_SCALE_OP
 from distbench.worker.executed_ops import ALLREDUCE_OP, GROUPED_ALLREDUCE_OP
 
 CONVOLUTION_OPS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
+STACKED_PRODUCT_OPS = ("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")  # Winograd's alone
 IMAGE_DIMENSIONS = 4
 
 
@@ -21,6 +22,7 @@ class GraphFacts(NamedTuple):
 
     product_types: frozenset[str]  # of the convolutions
     layouts: frozenset[str]
+    stacked_products: int  # Winograd's: one of a convolution, and one of each gradient of it
     loss_scales: frozenset[float]
     wire_types: frozenset[str]  # of what Horovod reduces
     reduce_operations: frozenset[int]  # as Horovod numbers them
@@ -43,6 +45,7 @@ def facts_of(function: Any) -> GraphFacts:
     return GraphFacts(
         product_types=frozenset(_type_name(node) for node in convolutions),
         layouts=frozenset(node.attr["data_format"].s.decode() for node in convolutions),
+        stacked_products=sum(node.op in STACKED_PRODUCT_OPS for node in nodes),
         loss_scales=frozenset(float(tf.make_ndarray(node.attr["value"].tensor)) for node in scales),
         wire_types=frozenset(_type_name(node) for node in reducing),
         reduce_operations=frozenset(int(node.attr["reduce_op"].i) for node in reducing),

@@ -71,6 +71,8 @@ def _of_graphs(config: Config, facts: Sequence[GraphFacts], hvd: Any) -> Iterato
     if scale != 1.0:
         yield _read("loss_scale", f"{scale:g}", scales, "the factor's constants")
     yield _read("layout", config.layout, (kind for one in facts for kind in one.layouts), "Conv2D")
+    algorithms = ("winograd" if one.stacked_products else "library" for one in computing)
+    yield _read("convolution", config.convolution, algorithms, "stacked matrix products")
     yield _read("xla", config.xla, _compiled(config, computing), "_XlaMustCompile")
     fed = ("host" if one.is_fed else "device" for one in computing)
     yield _read("input", config.input, fed, "the functions' inputs")

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distbench import vgg as vgg_table
+from distbench.winograd_layers import is_suited
+from distbench.worker import winograd
 from distbench.worker.computing import BY_DEFAULT, Computing
 
 if TYPE_CHECKING:
@@ -56,8 +58,15 @@ class Network:
 
     def in_float32(self) -> Network:
         """The same weights, images and layout, computed in float32."""
+        return self._computing(precision="float32", loss_scale=1.0)
+
+    def by_library(self) -> Network:
+        """The same, with every convolution as TensorFlow's library does it."""
+        return self._computing(convolution="library")
+
+    def _computing(self, **changes: Any) -> Network:
         other = copy.copy(self)
-        other.computing = self.computing._replace(precision="float32", loss_scale=1.0)
+        other.computing = self.computing._replace(**changes)
         return other
 
     def outputs(self, keep_prob: tf.Tensor | float, images: Any = None) -> Outputs:
@@ -92,16 +101,26 @@ def _apply(
 
     if isinstance(layer, vgg_table.LocalResponseNormalisation):
         return _normalise_in_float32(layer, activations, how)
-    form: Any = {"padding": "SAME", "data_format": how.layout, "name": layer.name}
     if isinstance(layer, vgg_table.MaxPool):
+        form: Any = {"padding": "SAME", "data_format": how.layout, "name": layer.name}
         return tf.nn.max_pool2d(activations, ksize=2, strides=2, **form)
     kernel, bias = how.weight(next(parameters)), how.weight(next(parameters))
     if isinstance(layer, vgg_table.Convolution):
-        convolved = tf.nn.conv2d(activations, kernel, strides=1, **form)
+        convolved = _convolve(layer, activations, kernel, how)
         return tf.nn.relu(tf.nn.bias_add(convolved, bias, data_format=how.layout))
     if len(activations.shape) == 4:  # fc6 then means the same in every layout
         activations = how.channels_last(activations)
     return _fully_connected(layer, activations, kernel, bias, keep_prob, how)
+
+
+def _convolve(layer: vgg_table.Convolution, activations: Any, kernel: Any, how: Computing) -> Any:
+    import tensorflow as tf
+
+    if how.convolution == "winograd" and is_suited(layer, activations.shape[0]):
+        with tf.name_scope(layer.name):
+            return winograd.convolve(activations, kernel)
+    form: Any = {"padding": "SAME", "data_format": how.layout, "name": layer.name}
+    return tf.nn.conv2d(activations, kernel, strides=1, **form)
 
 
 def _normalise_in_float32(
