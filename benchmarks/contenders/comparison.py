@@ -13,6 +13,7 @@ from interleaved import ratio, spread
 
 OURS = "distbench"
 PEERS = ("keras", "pytorch")
+LIBRARY = "distbench_library"  # no rival: what the choice of convolutions makes of the ratios
 ALLREDUCE = "allreduce"
 BARE_ALLREDUCES = ("allreduce_in_place", "allreduce_out_of_place")
 COPY = "memory_copy"
@@ -43,7 +44,7 @@ def compared(times: Times) -> list[Compared]:
 
 
 def _rivals(times: Times, phase: str) -> list[Key]:
-    peers = [(peer, phase) for peer in PEERS if (peer, phase) in times]
+    peers = [(peer, phase) for peer in (*PEERS, LIBRARY) if (peer, phase) in times]
     if phase != ALLREDUCE:
         return peers
     bare = [("mpi", name) for name in BARE_ALLREDUCES if ("mpi", name) in times]
@@ -93,7 +94,7 @@ def shares(times: Times, flops: Mapping[str, float]) -> list[Share]:
             ),
         )
         for (name, phase), values in times.items()
-        if phase in flops and name in (OURS, *PEERS)
+        if phase in flops and name in (OURS, LIBRARY, *PEERS)
     ]
 
 

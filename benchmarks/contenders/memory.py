@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from contenders.start import HELPERS
+from contenders.start import HELPERS, OWN
 from contenders.task import Task
 from distbench import vgg
 
@@ -45,7 +45,7 @@ def grouped(
 
     In pairs the small helpers go with the first.
     """
-    ours = [name for name in present if name == "distbench"]
+    ours = [name for name in present if name in OWN]
     helpers = [name for name in present if name in HELPERS]
     peers = [name for name in present if name not in (*ours, *helpers)]
     needed = task.ranks * sum(rank_bytes(name, task) for name in present)

@@ -24,6 +24,7 @@ from distbench.worker.measure import time_block
 
 MODULES = {
     "distbench": "contenders.with_distbench",
+    "distbench_library": "contenders.with_distbench_library",
     "keras": "contenders.with_keras",
     "pytorch": "contenders.with_torch",
     "mpi": "contenders.with_mpi",

@@ -17,10 +17,12 @@ from distbench.launchers import Launch, launch_argv
 CONTROLLERS = ("mpi", "gloo")
 PEERS = ("keras", "pytorch")
 HELPERS = ("mpi", "peak")  # small, and no rivals: they bound what is possible
-CONTENDERS = ("distbench", *PEERS, *HELPERS)
+OWN = ("distbench", "distbench_library")  # with the faster convolutions, with the library's
+CONTENDERS = (*OWN, *PEERS, *HELPERS)
 # What a contender imports, but for the Horovod of more than one rank.
 _IMPORTS = {
     "distbench": "tensorflow, horovod.tensorflow",
+    "distbench_library": "tensorflow, horovod.tensorflow",
     "keras": "keras, tensorflow",
     "pytorch": "torch, numpy",
     "mpi": "mpi4py, numpy",

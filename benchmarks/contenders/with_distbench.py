@@ -1,25 +1,38 @@
-"""distbench's own phases, set up as its own ranks set them up."""
+"""distbench's own phases, set up as its own ranks set them up, with the faster convolutions."""
 
 from __future__ import annotations
 
+import copy
 import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from contenders.task import SEED, Contender, Task
 from contenders.tensorflow_gradients import absolute_sum, gradients_of
+from distbench.config import CONVOLUTIONS
 from distbench.launched import launched_as
+from distbench.winograd_layers import suited_layers
 from distbench.worker import host
 from distbench.worker.device import claim_device
+from distbench.worker.measure import time_block
 from distbench.worker.network import Network
-from distbench.worker.phases import PhaseLadder
+from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.rank import prepare_environment
 from distbench.worker.reducing import Reduction
 from distbench.worker.replica import Replica
-from distbench.worker.world import import_horovod, open_world
+from distbench.worker.world import World, import_horovod, open_world
+
+TRIAL_STEPS = 2
 
 
 def build(task: Task) -> Contender:
     """All of distbench's phases that make sense for so many ranks."""
+    return build_with(task, _names(task), CONVOLUTIONS)
+
+
+def build_with(task: Task, names: Sequence[str], convolutions: Sequence[str]) -> Contender:
+    """Phases with that of the `convolutions` whose forward_backward is the fastest."""
     prepare_environment(show_log=False, is_study=False)
     hvd = import_horovod()
     world = open_world(hvd, launched_as(os.environ))
@@ -30,16 +43,56 @@ def build(task: Task) -> Contender:
     network = Network(task.network(), task.batch_size, SEED, world.rank)
     replica = Replica(network.parameters)
     hvd.broadcast_variables(replica.parameters, root_rank=0)
-    phases = PhaseLadder(network, hvd, replica).build(_names(task), _reduction(world))
+    network, chosen = _fastest(task, network, replica, world, convolutions)
+    phases = PhaseLadder(network, hvd, replica).build(names, _reduction(world))
     return Contender(
         rank=world.rank,
         phases={name: phase.run for name, phase in phases.items()},
         synchronise=tf.test.experimental.sync_devices,
         gradients=lambda: gradients_of(phases["forward_backward"].run()),
-        reduced_sum=lambda: absolute_sum(phases["forward_backward_allreduce"].run()),
+        reduced_sum=_reduced_sum(phases),
         close=world.close,
-        facts={"controller": world.controller, "threads": device.threads},
+        facts={
+            "convolution": chosen,
+            "controller": world.controller,
+            "threads": device.threads,
+        },
     )
+
+
+def _fastest(
+    task: Task, network: Network, replica: Replica, world: World, convolutions: Sequence[str]
+) -> tuple[Network, str]:
+    """The network with the convolutions that all ranks together find fastest; also why, in words."""
+    seconds = {}
+    for name in convolutions:
+        if name == "library" or suited_layers(task.network(), task.batch_size):
+            phases = PhaseLadder(_with(network, name), None, replica)
+            (phase,) = phases.build(["forward_backward"], Reduction(1)).values()
+            seconds[name] = max(world.allgather_json(_seconds(phase)))
+    best = min(seconds, key=lambda name: seconds[name])
+    told = ", ".join(f"{name} {one:.3g} s" for name, one in seconds.items())
+    return _with(network, best), f"{best} (forward_backward: {told})"
+
+
+def _with(network: Network, convolution: str) -> Network:
+    other = copy.copy(network)
+    other.computing = network.computing._replace(convolution=convolution)
+    return other
+
+
+def _seconds(phase: Phase) -> float:
+    """The shorter of two steps after the one that compiles."""
+    import tensorflow as tf
+
+    phase.run()
+    sync = tf.test.experimental.sync_devices
+    return min(time_block(phase.run, sync, time.perf_counter_ns, TRIAL_STEPS).duration_ns) / 1e9
+
+
+def _reduced_sum(phases: Mapping[str, Phase]) -> Callable[[], float] | None:
+    phase = phases.get("forward_backward_allreduce")
+    return None if phase is None else lambda: absolute_sum(phase.run())
 
 
 def _names(task: Task) -> tuple[str, ...]:
