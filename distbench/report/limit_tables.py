@@ -20,7 +20,10 @@ MFU_FORMULA = (
     "MFU = images/s of a rank × FLOPs of an image ÷ peak of a device; a multiplication with its "
     "addition is 2 FLOPs."
 )
-WINOGRAD_NOTE = " The FLOPs are those of direct sums; Winograd's convolutions took fewer, so that it may pass 100 %."
+WINOGRAD_NOTE = (
+    " The FLOPs are those of direct sums; Winograd's convolutions took fewer, so that it may pass "
+    "100 %."
+)
 OWN_LINKS = (
     "The bound rests on this run's own fastest allreduce, so that it tells sizes apart and not how fast "
     "the links could be; for that give --link-gb-per-s and --intra-link-gb-per-s."
