@@ -25,7 +25,11 @@ SHAPES = [(3, 3, 2, 4), (4,), (1500, 2), (7,)]
 
 
 def counting(executed: int) -> preflight.OpCounter:
-    return lambda call: Counter({ALLREDUCE_OP: executed})
+    def count(call: Callable[[], Any]) -> Counter[str]:
+        call()
+        return Counter({ALLREDUCE_OP: executed})
+
+    return count
 
 
 def phase(run: Callable[[], Any] = lambda: None, allreduces: int = 0, **more: Any) -> Phase:
@@ -33,7 +37,8 @@ def phase(run: Callable[[], Any] = lambda: None, allreduces: int = 0, **more: An
 
 
 def test_the_expected_count_passes_and_any_other_fails() -> None:
-    assert preflight.check_executed_allreduces(phase(allreduces=32), counting(32)) == 32
+    found = preflight.check_executed_allreduces(phase(lambda: "it", 32), counting(32))
+    assert found == ("it", 32)
     for executed in (0, 31, 33):
         with pytest.raises(CorrectnessError, match=f"executed {executed} allreduces in a step"):
             preflight.check_executed_allreduces(phase(allreduces=32), counting(executed))
@@ -46,9 +51,13 @@ def test_a_grouped_op_counts_as_the_tensors_that_it_reduces(
     grouped = phase(allreduces=32)
 
     def executed(groups: int) -> preflight.OpCounter:
-        return lambda call: Counter({GROUPED_ALLREDUCE_OP: groups})
+        def count(call: Callable[[], Any]) -> Counter[str]:
+            call()
+            return Counter({GROUPED_ALLREDUCE_OP: groups})
 
-    assert preflight.check_executed_allreduces(grouped, executed(2)) == 32
+        return count
+
+    assert preflight.check_executed_allreduces(grouped, executed(2)).allreduces == 32
     for groups in (0, 1, 3):
         with pytest.raises(CorrectnessError, match=f"executed {groups} grouped allreduces"):
             preflight.check_executed_allreduces(grouped, executed(groups))
@@ -57,7 +66,7 @@ def test_a_grouped_op_counts_as_the_tensors_that_it_reduces(
 def test_what_cannot_be_counted_is_run_and_said_to_be_uncounted() -> None:
     runs: list[int] = []
     hidden = phase(lambda: runs.append(1), allreduces=32, is_countable=False)
-    assert preflight.check_executed_allreduces(hidden, counting(0)) is None
+    assert preflight.check_executed_allreduces(hidden, counting(0)).allreduces is None
     assert runs == [1]
 
 
@@ -68,7 +77,13 @@ def means(size: int) -> list[Pattern]:
 def allreduce_phase(reduce: Callable[[list[Any]], list[Any]]) -> Phase:
     """A phase whose `allreduce` is `reduce`."""
     inputs = [tf.Variable(tf.ones(shape)) for shape in SHAPES]
-    return phase(lambda: reduce([one.read_value() for one in inputs]), inputs=inputs)
+
+    def fill_inputs() -> None:
+        for one in inputs:
+            one.assign(tf.ones(one.shape))
+
+    run = lambda: reduce([one.read_value() for one in inputs])  # noqa: E731
+    return phase(run, inputs=inputs, fill_inputs=fill_inputs)
 
 
 def exact_allreduce(size: int) -> Callable[[Any], Any]:

@@ -55,7 +55,7 @@ def records_of_ranks(directory: Path, size: int) -> list[RankRecords]:
 def test_ranks_take_turns_and_write_down_how_they_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proving, "count_executed_ops", lambda run: Counter())
+    monkeypatch.setattr(proving, "count_executed_ops", lambda run: Counter(run() or ()))
     ended = on_every_rank(2, lambda world: session.measure(a_session(world, tmp_path)))
     assert ended == [None, None]
     for records in records_of_ranks(tmp_path, 2):
@@ -81,7 +81,7 @@ def test_a_nan_of_any_training_block_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of an early block too, although the weights are put back after each of them."""
-    monkeypatch.setattr(proving, "count_executed_ops", lambda run: Counter())
+    monkeypatch.setattr(proving, "count_executed_ops", lambda run: Counter(run() or ()))
     planned = a_session(FakeWorld(0, 1), tmp_path)
     faulty = Fault("nan", rank=0, phase="train_step", step=2)
     planned.saboteur = Saboteur(faulty, rank=0)

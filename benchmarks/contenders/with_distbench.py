@@ -45,6 +45,8 @@ def build_with(task: Task, names: Sequence[str], convolutions: Sequence[str]) ->
     hvd.broadcast_variables(replica.parameters, root_rank=0)
     network, chosen = _fastest(task, network, replica, world, convolutions)
     phases = PhaseLadder(network, hvd, replica).build(names, _reduction(world))
+    for phase in phases.values():
+        phase.fill_inputs()
     return Contender(
         rank=world.rank,
         phases={name: phase.run for name, phase in phases.items()},

@@ -18,11 +18,16 @@ class StartUp(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes of the rank that took most, and what the network alone asks of each."""
+    """Bytes of the rank that took most, and what the network asks of each.
+
+    `kept_bytes` is what distbench holds besides: the weights to be put back after training, and the
+    gradients that `allreduce` carries.
+    """
 
     host_bytes: int
     device_bytes: int | None
     expected_bytes: int
+    kept_bytes: int
 
 
 def start_up(run: Run) -> StartUp | None:
@@ -50,14 +55,20 @@ def memory(run: Run) -> Memory | None:
     ]
     if not of_hosts:
         return None
-    return Memory(max(of_hosts), max(of_devices, default=None), expected_bytes(run))
+    copies = sum(name in run.config.phases for name in ("train_step", "allreduce"))
+    return Memory(
+        max(of_hosts),
+        max(of_devices, default=None),
+        expected_bytes(run),
+        copies * run.config.network().grad_bytes,
+    )
 
 
 def expected_bytes(run: Run) -> int:
     """P · 4 · (weights, gradients, reduced gradients, momenta) + fusion buffer + batch · activations.
 
-    A rank's process takes more: TensorFlow itself, the copies that preflight compares with and the
-    gradients that `allreduce` carries.
+    A rank's process takes more: TensorFlow and MPI themselves, the `kept_bytes`, and while preflight
+    compares gradients one copy more.
     """
     network = run.config.network()
     smallest = min((1, *run.config.sizes)) if run.config.scaling == "strong" else 1

@@ -27,5 +27,6 @@ def cost_rows(run: Run) -> Iterator[tuple[str, str]]:
             "peak memory of a rank",
             f"{units.decimal_bytes(taken.host_bytes)} of its host{device}; weights, gradients, reduced "
             "gradients, momenta, fusion buffer and activations make "
-            f"{units.decimal_bytes(taken.expected_bytes)}",
+            f"{units.decimal_bytes(taken.expected_bytes)}, the copies of weights and gradients that "
+            f"distbench keeps {units.decimal_bytes(taken.kept_bytes)}",
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distbench.errors import CorrectnessError
+from distbench.worker import piecewise
 from distbench.worker.computing import Computing
 from distbench.worker.network import Network
 from distbench.worker.phases import KEEP_PROB_INFERENCE, Phase
@@ -107,11 +108,9 @@ def check_equal(
 
 def _relative_difference(gradient: Any, reference: Any) -> float:
     """L2 norm of the difference over that of the reference; a gradient may rightly be zero."""
-    import tensorflow as tf
-
-    difference, size = float(tf.norm(gradient - reference)), float(tf.norm(reference))
+    difference, size = piecewise.squares(gradient, reference)
     if size > 0:
-        return difference / size
+        return math.sqrt(difference / size)
     return 0.0 if difference == 0 else math.inf
 
 
@@ -122,7 +121,7 @@ def check_against_float32(phase: Phase, network: Network) -> dict[str, float]:
     Returns the cosine of all tensors together, the least one of a tensor, and the ratio of the norms.
     """
     references = eager_gradients(network.in_float32())
-    products = [_products(*pair) for pair in zip(_without_dropout(phase), references)]
+    products = [piecewise.products(*pair) for pair in zip(_without_dropout(phase), references)]
     cosines = [_cosine(*one) for one in products]
     worst = min(range(len(cosines)), key=cosines.__getitem__)
     sums = [sum(column) for column in zip(*products)]
@@ -143,15 +142,6 @@ def check_against_float32(phase: Phase, network: Network) -> dict[str, float]:
     }
 
 
-def _products(one: Any, other: Any) -> tuple[float, float, float]:
-    import tensorflow as tf
-
-    return tuple(
-        float(tf.reduce_sum(tf.cast(left * right, tf.float64)))
-        for left, right in ((one, other), (one, one), (other, other))
-    )  # type: ignore[return-value]
-
-
 def _cosine(product: float, square: float, other_square: float) -> float:
     """1 for two zeros, which are the same; 0 where one of them is zero."""
     if square == other_square == 0:
@@ -163,8 +153,6 @@ def check_complete_and_finite(
     name: str, tensors: Sequence[Any], shapes: Sequence[Sequence[int]], hint: str = ""
 ) -> None:
     """Every tensor of `shapes` is there, of that shape, and finite."""
-    import tensorflow as tf
-
     found = [tuple(tensor.shape) for tensor in tensors if tensor is not None]
     wanted = [tuple(shape) for shape in shapes]
     if found != wanted:
@@ -173,7 +161,7 @@ def check_complete_and_finite(
             f"parameters were wanted; {WRONG_WORK}"
         )
     for index, tensor in enumerate(tensors):
-        if not bool(tf.reduce_all(tf.math.is_finite(tensor))):
+        if not piecewise.is_finite(tensor):
             raise CorrectnessError(
                 f"{name} holds a NaN or an infinity in tensor {index}; "
                 f"{f'{hint}; ' if hint else ''}{WRONG_WORK}"

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from distbench.worker import piecewise
+from distbench.worker.piecewise import first_piece
+
 FLOAT32_MANTISSA_BITS = 24
 FLOAT16_MANTISSA_BITS = 11
 # Where the sum of all ranks has few bits, the ranks take turns from tensor to tensor, at most so many of
@@ -16,6 +19,8 @@ MOST_TURNS = 16
 
 class MeanPattern:
     """Numbers whose mean over `size` ranks is known exactly (see `preflight.check_reduced_values`).
+
+    They repeat, so that a piece of a tensor is like any other.
 
     `mantissa_bits` are those of the numbers on the wire, in which partial sums must be exact.
     """
@@ -54,10 +59,8 @@ class MeanPattern:
 
     def largest_error(self, received: Any, tensor: int, shape: Sequence[int]) -> float:
         """The largest absolute difference between `received` and the mean; NaN where it holds one."""
-        import tensorflow as tf
-
-        expected = self._filled(*self._expected(tensor), tensor, shape)
-        return float(tf.reduce_max(tf.abs(received - expected)))
+        repeated = self._filled(*self._expected(tensor), tensor, first_piece(shape))
+        return piecewise.largest_difference(received, repeated)
 
     def _filled(self, term: float, share: float, tensor: int, shape: Sequence[int]) -> Any:
         import tensorflow as tf
@@ -65,4 +68,6 @@ class MeanPattern:
         one_period = (tf.range(self.fractions, dtype=tf.float32) + tensor) % self.fractions
         periods = -(-math.prod(shape) // self.fractions)
         values = tf.tile(share * one_period / self.fractions + term, [periods])
-        return tf.reshape(values[: math.prod(shape)], shape)
+        if values.shape[0] > math.prod(shape):
+            values = values[: math.prod(shape)]
+        return tf.reshape(values, shape)

@@ -29,8 +29,10 @@ class Phase:
 
     `run` is the callable that is timed. Preflight proves what the very same compiled function computes
     by what `run` leaves open: `with_keep_prob` takes the dropout's `keep_prob`, and `inputs` are the
-    variables that `allreduce` reduces. `function` is the compiled function itself, whose graph tells
-    which settings are in use. Allreduces inside of XLA's code cannot be counted (`is_countable`).
+    variables that `allreduce` reduces, zero until `fill_inputs` has put the gradients of one real step
+    there: what the allreduce of a training job carries. `function` is the compiled function itself,
+    whose graph tells which settings are in use. Allreduces inside of XLA's code cannot be counted
+    (`is_countable`).
     """
 
     name: str
@@ -40,6 +42,7 @@ class Phase:
     changes_parameters: bool = False
     with_keep_prob: Callable[[Any], Any] | None = None
     inputs: Sequence[Any] = ()
+    fill_inputs: Callable[[], None] = lambda: None
     function: Any = None
     is_countable: bool = True
 
@@ -96,14 +99,11 @@ class PhaseLadder:
 
     @cached_property
     def _forward(self) -> Phase:
-        import tensorflow as tf
 
         def forward(*fed: Any) -> Any:
             return self._network.outputs(KEEP_PROB_INFERENCE, *fed).predictions
 
-        function = tf.function(forward, jit_compile=self._jit(False)).get_concrete_function(
-            *self._fed_specs()
-        )
+        function = _traced(forward, self._jit(False), *self._fed_specs())
         return Phase(
             name="forward",
             run=self._feeding(function),
@@ -114,16 +114,17 @@ class PhaseLadder:
 
     @cached_property
     def _forward_backward(self) -> Phase:
-        return self._gradient_phase("forward_backward", self._local_function, allreduces=0)
+        local_function = self._compiled(self._local_gradients, False)
+        return self._gradient_phase("forward_backward", local_function, allreduces=0)
 
     def _allreduce(self, reduction: Reduction) -> Phase:
         import tensorflow as tf
 
-        # The gradients of one real step: what the allreduce of a training job carries.
         inputs = self._replica.gradients
-        gradients = self._gradient_function(tf.constant(KEEP_PROB_TRAINING, tf.float32))
-        for variable, gradient in zip(inputs, gradients):
-            variable.assign(gradient)
+
+        def fill_inputs() -> None:
+            for variable, gradient in zip(inputs, self._forward_backward.run()):
+                variable.assign(gradient)
 
         def allreduce() -> Any:
             if reduction.ranks == 1:
@@ -131,13 +132,14 @@ class PhaseLadder:
             carried = [gradient.read_value() for gradient in inputs]
             return self._reducer.reduced(carried, "allreduce", reduction)
 
-        function = tf.function(allreduce, jit_compile=self._jit(True)).get_concrete_function()
+        function = _traced(allreduce, self._jit(True))
         return Phase(
             name="allreduce",
             run=function,
             images_per_step=0,
             allreduces_per_step=self._allreduces(reduction),
             inputs=inputs,
+            fill_inputs=fill_inputs,
             function=function,
             is_countable=self._is_countable(reduction),
         )
@@ -227,7 +229,9 @@ class PhaseLadder:
         import tensorflow as tf
 
         if self._xla == "compute":
-            return tf.function(self._local_gradients, jit_compile=True)(keep_prob, *fed)
+            return tf.function(self._local_gradients, jit_compile=True, autograph=False)(
+                keep_prob, *fed
+            )
         return self._local_gradients(keep_prob, *fed)
 
     def _reduced_gradients(self, reduction: Reduction, keep_prob: Any, *fed: Any) -> Any:
@@ -243,20 +247,9 @@ class PhaseLadder:
             loss = self._network.loss(keep_prob, *fed)
         return self._reducer.tape(tape, reduction).gradient(loss, self._network.parameters)
 
-    @cached_property
-    def _local_function(self) -> Any:
-        """The compiled `forward_backward`, traced once: it also makes what `allreduce` carries."""
-        return self._compiled(self._local_gradients, False)
-
-    def _gradient_function(self, keep_prob: Any) -> Any:
-        return self._feeding(self._local_function)(keep_prob)
-
     def _compiled(self, function: Callable[..., Any], reduces: bool) -> Any:
-        """The concrete function of keep_prob: it can never retrace in the timed part."""
-        import tensorflow as tf
-
-        compiled = tf.function(function, jit_compile=self._jit(reduces))
-        return compiled.get_concrete_function(self._keep_prob_spec, *self._fed_specs())
+        """The concrete function of keep_prob."""
+        return _traced(function, self._jit(reduces), self._keep_prob_spec, *self._fed_specs())
 
     def _jit(self, reduces: bool) -> bool | None:
         """Whether XLA compiles the whole of a function; one that reduces only where all is compiled."""
@@ -283,3 +276,15 @@ class PhaseLadder:
             return function
         images = self._network.images
         return lambda *given: function(*given, tf.constant(images))
+
+
+def _traced(function: Callable[..., Any], jit_compile: bool | None, *specs: Any) -> Any:
+    """The concrete function: it can never retrace in the timed part.
+
+    Without AutoGraph, which would rewrite Horovod's Python too and takes four fifths of the tracing:
+    no loop or branch here depends on a tensor.
+    """
+    import tensorflow as tf
+
+    compiled = tf.function(function, jit_compile=jit_compile, autograph=False)
+    return compiled.get_concrete_function(*specs)

@@ -6,10 +6,9 @@ are timed, on the inputs of full size.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from distbench.config import SELF_ALLREDUCE
 from distbench.errors import CorrectnessError, MismatchError
@@ -29,6 +28,7 @@ from distbench.worker.graph_facts import tensors_of_grouped_ops
 from distbench.worker.members import Members
 from distbench.worker.network import Network
 from distbench.worker.phases import KEEP_PROB_INFERENCE, Phase
+from distbench.worker.piecewise import fingerprint
 from distbench.worker.reduced_patterns import Pattern
 from distbench.worker.world import World
 
@@ -57,16 +57,26 @@ def check_same_everywhere(world: World, identity: Mapping[str, Any]) -> None:
             ).of_every_rank()
 
 
-def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int | None:
-    """Runs the timed callable once and counts the allreduces that Horovod executed on this rank.
+class Counted(NamedTuple):
+    """What one call of a phase returned, and how many allreduces Horovod executed for it on this rank.
 
-    A grouped op counts as the tensors that it reduces. None where they are part of XLA's code and leave
-    no trace to count: `prove_by_value` is then the proof.
+    The number is None where they are part of XLA's code and leave no trace to count.
+    """
+
+    returned: Any
+    allreduces: int | None
+
+
+def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> Counted:
+    """Runs the timed callable once and counts.
+
+    A grouped op counts as the tensors that it reduces. What cannot be counted is proven by
+    `prove_by_value`.
     """
     if not phase.is_countable:
-        phase.run()
-        return None
-    executed = count_ops(phase.run)
+        return Counted(phase.run(), None)
+    returned: list[Any] = []
+    executed = count_ops(lambda: returned.append(phase.run()))
     grouped = tensors_of_grouped_ops(phase.function)
     if executed[GROUPED_ALLREDUCE_OP] != len(grouped):
         raise CorrectnessError(
@@ -79,7 +89,7 @@ def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> int | None:
             f"{phase.name} executed {found} allreduces in a step instead of "
             f"{phase.allreduces_per_step}; {WRONG_WORK}"
         )
-    return found
+    return Counted(returned[0], found)
 
 
 def check_reduced_values(
@@ -88,7 +98,7 @@ def check_reduced_values(
     """Sends patterns through the timed `allreduce` and requires what must come, element by element.
 
     `index` is this rank's place among the ranks that reduce together.
-    A pattern stands in the callable's own inputs, which hold the gradients again afterwards.
+    A pattern stands in the callable's own inputs, which hold gradients again afterwards.
 
     For a mean the rank at place r sends r' + ((e + t) mod F) / F for element e of tensor t, so that a
     tensor which is left out, swapped, shifted or reduced over other ranks gives another mean.
@@ -96,13 +106,9 @@ def check_reduced_values(
     11 where gradients travel in 16); what is left is the rounding of Horovod's factor 1 / size, none
     where the size is a power of two.
     """
-    gradients = [variable.numpy() for variable in phase.inputs]
-    try:
-        for pattern in patterns:
-            _check_pattern(phase, shapes, pattern, index)
-    finally:
-        for variable, gradient in zip(phase.inputs, gradients):
-            variable.assign(gradient)
+    for pattern in patterns:
+        _check_pattern(phase, shapes, pattern, index)
+    phase.fill_inputs()
 
 
 def _check_pattern(
@@ -125,11 +131,11 @@ def _check_pattern(
 
 
 def check_same_bits(name: str, tensors: Sequence[Any], members: Members) -> str:
-    """Every rank of a group holds the same bits in `tensors`; returns their digest.
+    """Every rank of a group holds the same bits in `tensors`; returns their fingerprint.
 
     To be called on every rank of the world; on those outside the group `tensors` is not looked at.
     """
-    own = digest(tensors) if members.index is not None else ""
+    own = fingerprint(tensors) if members.index is not None else ""
     digests = members.allgather_json(own)
     for rank, other in zip(members.ranks, digests):
         if other != digests[0]:
@@ -138,14 +144,6 @@ def check_same_bits(name: str, tensors: Sequence[Any], members: Members) -> str:
                 f"reduction; {WRONG_WORK}"
             ).of_every_rank()
     return str(digests[0])
-
-
-def digest(tensors: Sequence[Any]) -> str:
-    """BLAKE2b over the bytes of all tensors in order."""
-    state = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        state.update(memoryview(tensor.numpy()).cast("B"))
-    return state.hexdigest()
 
 
 def prove_computing(
@@ -199,21 +197,24 @@ def prove_phases(
     `hint` is what a user can do where a gradient is not finite.
     """
     found: dict[str, Any] = {"executed_allreduces": {}, "reduced_gradients_digest": {}}
-    for name in names:
-        found["executed_allreduces"][name] = members.together(
-            lambda name=name: check_executed_allreduces(phases[name], count_ops),  # type: ignore[misc]
-            holds_collectives=True,
+
+    def prove(name: str) -> None:
+        counted = members.together(
+            lambda: check_executed_allreduces(phases[name], count_ops), holds_collectives=True
         )
+        found["executed_allreduces"][name] = counted.allreduces if counted else None
+        if name in REDUCED_PHASES:
+            gradients = as_list(counted.returned) if counted else []
+            digest = prove_reduced(name, gradients, shapes, members, hint)
+            found["reduced_gradients_digest"][name] = digest
+
+    for name in names:
+        prove(name)
     if "allreduce" in names:
         members.together(
             lambda: check_reduced_values(phases["allreduce"], shapes, patterns, members.index or 0),
             holds_collectives=True,
         )
-    for name in REDUCED_PHASES:
-        if name in names:
-            found["reduced_gradients_digest"][name] = prove_reduced(
-                name, phases.get(name), shapes, members, hint
-            )
     return found
 
 
@@ -265,26 +266,27 @@ def prove_uncoupled(
     for name in (*REDUCED_PHASES, SELF_ALLREDUCE):
         if name not in names:
             continue
-        executed[name] = members.together(
-            lambda name=name: check_executed_allreduces(phases[name], count_ops)  # type: ignore[misc]
-        )
-        members.together(
-            lambda name=name: check_complete_and_finite(  # type: ignore[misc]
-                name, as_list(phases[name].run()), shapes, hint
-            )
-        )
+
+        def prove(name: str = name) -> int | None:
+            counted = check_executed_allreduces(phases[name], count_ops)
+            check_complete_and_finite(name, as_list(counted.returned), shapes, hint)
+            return counted.allreduces
+
+        executed[name] = members.together(prove)
     return {"executed_allreduces": executed}
 
 
 def prove_reduced(
     name: str,
-    phase: Phase | None,
+    gradients: Sequence[Any],
     shapes: Sequence[Sequence[int]],
     members: Members,
     hint: str = "",
 ) -> str:
-    """A tape phase returns every gradient, finite, with the same bits on every rank of its group."""
-    gradients = as_list(phase.run()) if phase is not None else []
+    """A tape phase returned every gradient, finite, with the same bits on every rank of its group.
+
+    `gradients` is not looked at on ranks outside of it.
+    """
     members.together(lambda: check_complete_and_finite(name, gradients, shapes, hint))
     return check_same_bits(f"what {name} returns", gradients, members)
 
@@ -313,8 +315,10 @@ def prove_after_timing(
     """The checks after a group's last block: its gradients are finite, and equal across its ranks."""
     reduced = [name for name in REDUCED_PHASES if name in names]
     if reduced:
-        digest_found = prove_reduced(reduced[0], phases.get(reduced[0]), shapes, members)
-        return {"reduced_gradients_digest": digest_found}
+        phase = phases.get(reduced[0])
+        gradients = as_list(phase.run()) if phase is not None else []
+        digest = prove_reduced(reduced[0], gradients, shapes, members)
+        return {"reduced_gradients_digest": digest}
     if "forward_backward" in names:
         members.together(
             lambda: check_complete_and_finite(

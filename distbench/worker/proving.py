@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ from distbench.worker.members import Members
 from distbench.worker.reduced_patterns import Pattern, patterns
 from distbench.worker.reducing import Reducer, Reducing, Reduction
 from distbench.worker.world import World
+
+FIRST_CALLS, PREFLIGHT = "first calls", "preflight"  # stages of the start
+COMPUTING_PHASES = ("forward", "forward_backward")
 
 if TYPE_CHECKING:
     from distbench.worker.session import Built, Session
@@ -46,13 +50,45 @@ def _patterns(session: Session, size: int) -> list[Pattern]:
     return patterns(reducing, size, session.world.local_size if averages else 1)
 
 
+def call_first(session: Session, built: Built) -> None:
+    """The phases that compute are called once, and what `allreduce` carries is put in its place.
+
+    What a first call builds and allocates is so told apart from what the proofs cost.
+    """
+
+    def call() -> None:
+        own = [phase for of_group in built.phases.values() for phase in of_group.values()]
+        filling = [phase for phase in own if phase.inputs]
+        phases = {id(phase): phase for phase in own if phase.name in COMPUTING_PHASES}
+        for phase in phases.values():
+            if not (filling and phase.name == "forward_backward"):  # filling calls it
+                phase.run()
+        if filling:
+            filling[0].fill_inputs()  # of every group: they share the gradients
+
+    session.world.together(call)
+
+
+def _counted_as_first_call(session: Session) -> preflight.OpCounter:
+    """Counts the ops of a call, whose time goes to the first calls: for most phases it is that."""
+
+    def count(call: Callable[[], Any]) -> Counter[str]:
+        session.enter(FIRST_CALLS)
+        try:
+            return count_executed_ops(call)
+        finally:
+            session.enter(PREFLIGHT)
+
+    return count
+
+
 def prove(session: Session, built: Built) -> dict[str, Any]:
     """Everything that must hold before anything is timed; to be called on every rank."""
     world, config = session.world, session.config
     found: dict[str, Any] = {"computing": {}, "groups": {}}
     for batch, groups in _by_batch(config, session.groups).items():
         network, of_batch = built.networks.get(batch), found["computing"].setdefault(str(batch), {})
-        for name in ("forward", "forward_backward"):
+        for name in COMPUTING_PHASES:
             holding = [group for group in groups if name in phases_of(config, group)]
             ranks = sorted({rank for group in holding for rank in group.ranks})
             phase = next((built.phases_in(g)[name] for g in holding if built.phases_in(g)), None)
@@ -72,10 +108,11 @@ def _prove_group(session: Session, built: Built, group: Group) -> dict[str, Any]
     config, members = session.config, Members(session.world, group.ranks)
     phases, names = built.phases_in(group), phases_of(config, group)
     shapes, hint = config.network().parameter_shapes, advice(Computing.of(config))
+    count_ops = _counted_as_first_call(session)
     if group.role != REDUCING:
-        return preflight.prove_uncoupled(phases, names, shapes, members, count_executed_ops, hint)
+        return preflight.prove_uncoupled(phases, names, shapes, members, count_ops, hint)
     found = preflight.prove_phases(
-        phases, names, shapes, members, count_executed_ops, _patterns(session, members.size), hint
+        phases, names, shapes, members, count_ops, _patterns(session, members.size), hint
     )
     if config.xla == "all" and members.size > 1:
         found["reduced_by_value"] = preflight.prove_by_value(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from distbench.worker.mean_pattern import FLOAT16_MANTISSA_BITS, FLOAT32_MANTISSA_BITS, MeanPattern
+from distbench.worker.piecewise import first_piece, largest_difference
 from distbench.worker.reducing import Reducing
 
 _FRACTIONS = 16
@@ -54,7 +55,8 @@ class AdasumOfOrthogonal:
 
     def largest_error(self, received: Any, tensor: int, shape: Sequence[int]) -> float:
         """As `Pattern` says."""
-        return _largest(received - _values(tensor, shape) / self._ranks_averaged)
+        repeated = _values(tensor, first_piece(shape)) / self._ranks_averaged
+        return largest_difference(received, repeated)
 
 
 class AdasumOfEqual:
@@ -71,7 +73,7 @@ class AdasumOfEqual:
 
     def largest_error(self, received: Any, tensor: int, shape: Sequence[int]) -> float:
         """As `Pattern` says."""
-        return _largest(received - _values(tensor, shape))
+        return largest_difference(received, _values(tensor, first_piece(shape)))
 
 
 def patterns(reducing: Reducing, size: int, ranks_averaged: int = 1) -> list[Pattern]:
@@ -89,9 +91,3 @@ def _values(tensor: int, shape: Sequence[int]) -> Any:
 
     places = (tf.range(math.prod(shape), dtype=tf.int32) + tensor) % _FRACTIONS
     return tf.reshape(1 + tf.cast(places, tf.float32) / _FRACTIONS, shape)
-
-
-def _largest(difference: Any) -> float:
-    import tensorflow as tf
-
-    return float(tf.reduce_max(tf.abs(difference)))

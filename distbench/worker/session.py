@@ -87,11 +87,13 @@ def measure(session: Session) -> None:
     config = session.config
     tf.random.set_seed(config.seed + session.world.rank)  # dropout differs between ranks
     what = f"{work_label(config)} on {session.world.size} {session.device.kind}(s)"
-    session.enter("building the graph", f"{what}, building the graph")
+    session.enter("making the weights", f"{what}, making the weights and the graph")
     session.saboteur.at("build")
     built = _build(session)
-    weights = built.replica.snapshot()
-    session.enter("preflight", "preflight: proving that every phase does its work")
+    weights = built.replica.snapshot() if "train_step" in config.phases else []
+    session.enter(proving.FIRST_CALLS, "preflight: proving that every phase does its work")
+    proving.call_first(session, built)
+    session.enter(proving.PREFLIGHT)
     session.saboteur.at("preflight")
     peak = peak_record(config, session.world, CLOCK)
     settings = proving.settings_of(session, built)
@@ -120,6 +122,7 @@ def _build(session: Session) -> Built:
     replica = Replica(next(iter(networks.values())).parameters)
     session.saboteur.may_spoil(replica.parameters[0])
     session.hvd.broadcast_variables(replica.parameters, root_rank=0)
+    session.enter("building the graph")
     ladders = {
         batch: PhaseLadder(
             network,
