@@ -93,6 +93,23 @@ def test_tensorflow_is_silenced_unless_asked_for(monkeypatch: pytest.MonkeyPatch
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
+def test_open_mpi_yields_while_it_waits_where_cores_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "OMPI_MCA_mpi_yield_when_idle"
+    monkeypatch.setenv(name, "")
+    monkeypatch.delenv(name)
+    monkeypatch.setattr(rank, "GPU_DRIVERS", (tmp_path, tmp_path / "none"))
+    rank.prepare_environment(show_log=False, is_study=False)
+    assert name not in os.environ
+    monkeypatch.setattr(rank, "GPU_DRIVERS", (tmp_path / "none",))
+    rank.prepare_environment(show_log=False, is_study=False)
+    assert os.environ[name] == "1"
+    monkeypatch.setenv(name, "0")  # the launcher's own word counts
+    rank.prepare_environment(show_log=False, is_study=False)
+    assert os.environ[name] == "0"
+
+
 def test_a_study_asks_horovod_for_no_stall_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOROVOD_STALL_CHECK_DISABLE", raising=False)
     rank.prepare_environment(show_log=False, is_study=False)
