@@ -6,7 +6,8 @@ the medians within a round. A contender that cannot take part is named with the 
 a Python of its own (--torch-python), which needs torch and numpy; nothing of distbench's.
 
     python benchmarks/side_by_side.py [--np 1,2] [--configs A,D,E] [--batch-size 8] [--rounds 12]
-        [--controller mpi|gloo] [--contenders distbench,keras,pytorch,mpi,peak]
+        [--controller mpi|gloo]
+        [--contenders distbench,distbench_library,keras,pytorch,mpi,peak]
         [--torch-python PATH] [--pairs auto|always|never] [--smoke] [--name NAME]
 """
 

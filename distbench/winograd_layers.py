@@ -7,7 +7,7 @@ save. The bounds were found by timing the layers of VGG on CPUs (benchmarks/wino
 
 from __future__ import annotations
 
-from distbench.vgg import Convolution, Vgg
+from distbench.vgg import BYTES_PER_PARAMETER, Convolution, Vgg
 
 OUTPUT_SIDE = 4  # of a tile
 KERNEL_SIDE = 3
@@ -41,6 +41,18 @@ def share_of_macs(network: Vgg, images: int) -> float:
     """The multiplications that are left ÷ those of direct sums, without the transforms'."""
     saved = sum(layer.macs - _macs(layer) for layer in suited_layers(network, images))
     return 1 - saved / network.forward_macs
+
+
+def tile_bytes(network: Vgg, images: int) -> int:
+    """What the transformed tiles of a batch take in float32, which are kept for the kernels' gradients."""
+    return sum(
+        images
+        * tiles_across(layer.output_side) ** 2
+        * PRODUCTS
+        * layer.inputs
+        * BYTES_PER_PARAMETER
+        for layer in suited_layers(network, images)
+    )
 
 
 def _macs(layer: Convolution) -> int:

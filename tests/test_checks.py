@@ -97,7 +97,9 @@ def test_the_cpu_preset_and_one_rank_are_said(run_directory: Path) -> None:
     assert small_config().network_label not in notes
 
 
-def study_checks(directory: Path, cpu_s: float, controller: str, cores: int) -> Sequence[Check]:
+def study_checks(
+    directory: Path, cpu_s: float, controller: str, cores: int, **manifest: Any
+) -> Sequence[Check]:
     """Of a study on one node whose waiting ranks used `cpu_s` of every second."""
     layout = write_study(
         directory,
@@ -107,7 +109,9 @@ def study_checks(directory: Path, cpu_s: float, controller: str, cores: int) -> 
         header_changes={"controller": controller},
     )
     ranks = [rank_of_manifest(1, list(range(cores)))] * 4
-    layout.manifest.write_text(json.dumps({"ranks": ranks, "process_sets_registered": 1}))
+    layout.manifest.write_text(
+        json.dumps({"ranks": ranks, "process_sets_registered": 1, **manifest})
+    )
     return checks_of(directory)
 
 
@@ -129,6 +133,15 @@ def test_waiting_is_noted_where_it_costs_nobody(
     checks = study_checks(run_directory, cpu_s, controller, cores)
     assert f"waited at {cpu_s:.2f} cores each" in texts(checks, "note")
     assert "outside of the measured group" not in texts(checks, "suspect")
+
+
+@pytest.mark.parametrize(("library", "told"), [("Open MPI v4.1.8", True), ("MPICH 4.2", False)])
+def test_that_waiting_ranks_yield_is_told(run_directory: Path, library: str, told: bool) -> None:
+    environment = {"OMPI_MCA_mpi_yield_when_idle": "1"}
+    checks = study_checks(
+        run_directory, 0.95, "mpi", 4, environment=environment, mpi_library=library
+    )
+    assert ("yields to what needs its core" in texts(checks, "note")) is told
 
 
 def test_more_than_ideal_is_suspect(run_directory: Path) -> None:

@@ -9,12 +9,13 @@ import pytest
 from distbench.config import Config
 from distbench.errors import CorrectnessError
 from distbench.knobs import KNOBS
+from distbench.winograd_layers import suited_layers
 from distbench.worker.graph_facts import GraphFacts
 from distbench.worker.knobs_in_use import Setting, check_in_use, settings_in_use
 
 tf = pytest.importorskip("tensorflow")
 
-HVD = SimpleNamespace(Average=0, Adasum=2)
+HVD = SimpleNamespace(Average=0, Adasum=2, size=lambda: 2)
 STEP = GraphFacts(
     product_types=frozenset({"bfloat16"}),
     layouts=frozenset({"NHWC"}),
@@ -31,6 +32,9 @@ STEP = GraphFacts(
 ASKED = Config(
     precision="bfloat16", compression="fp16", grouped_allreduce=2, xla="compute", input="host"
 )
+
+
+SERVED = suited_layers(ASKED.network(), ASKED.batch_size)
 
 
 def read(config: Config, *facts: GraphFacts, **environ: str) -> dict[str, Setting]:
@@ -66,6 +70,11 @@ def test_what_a_graph_holds_is_what_is_in_use() -> None:
             dataclasses.replace(ASKED, convolution="winograd"),
             {},
             "convolution is winograd, but library",
+        ),
+        (
+            dataclasses.replace(ASKED, convolution="winograd"),
+            {"stacked_products": 3 * len(SERVED) - 1},
+            "convolution is winograd, but winograd in part",
         ),
         (ASKED, {"layouts": frozenset({"NCHW"})}, "layout is NHWC, but NCHW"),
         (
@@ -118,3 +127,10 @@ def test_threads_are_those_of_tensorflow() -> None:
     assert read(Config())["inter_op_threads"].in_use == str(count)
     with pytest.raises(CorrectnessError, match="inter_op_threads is 7, but"):
         check_in_use(read(Config(inter_op_threads=7)).values())
+
+
+@pytest.mark.parametrize("graphs", [1, 3])
+def test_winograd_in_every_layer_that_it_serves_is_in_use(graphs: int) -> None:
+    config = dataclasses.replace(ASKED, convolution="winograd")
+    facts = STEP._replace(stacked_products=graphs * len(SERVED))
+    assert read(config, facts)["convolution"].in_use == "winograd"

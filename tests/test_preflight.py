@@ -25,11 +25,7 @@ SHAPES = [(3, 3, 2, 4), (4,), (1500, 2), (7,)]
 
 
 def counting(executed: int) -> preflight.OpCounter:
-    def count(call: Callable[[], Any]) -> Counter[str]:
-        call()
-        return Counter({ALLREDUCE_OP: executed})
-
-    return count
+    return lambda phase: preflight.Executed(Counter({ALLREDUCE_OP: executed}), phase.run())
 
 
 def phase(run: Callable[[], Any] = lambda: None, allreduces: int = 0, **more: Any) -> Phase:
@@ -51,11 +47,8 @@ def test_a_grouped_op_counts_as_the_tensors_that_it_reduces(
     grouped = phase(allreduces=32)
 
     def executed(groups: int) -> preflight.OpCounter:
-        def count(call: Callable[[], Any]) -> Counter[str]:
-            call()
-            return Counter({GROUPED_ALLREDUCE_OP: groups})
-
-        return count
+        ops = Counter({GROUPED_ALLREDUCE_OP: groups})
+        return lambda phase: preflight.Executed(ops, phase.run())
 
     assert preflight.check_executed_allreduces(grouped, executed(2)).allreduces == 32
     for groups in (0, 1, 3):
@@ -82,7 +75,9 @@ def allreduce_phase(reduce: Callable[[list[Any]], list[Any]]) -> Phase:
         for one in inputs:
             one.assign(tf.ones(one.shape))
 
-    run = lambda: reduce([one.read_value() for one in inputs])  # noqa: E731
+    def run() -> Any:
+        return reduce([one.read_value() for one in inputs])
+
     return phase(run, inputs=inputs, fill_inputs=fill_inputs)
 
 
@@ -120,6 +115,8 @@ def spoilt(change: Callable[[list[Any]], list[Any]]) -> Phase:
         lambda out: [out[0], out[3][:4], *out[2:]],  # swapped
         lambda out: [*out[:2], tf.roll(out[2], 1, axis=0), out[3]],  # shifted
         lambda out: [out[0] * np.nan, *out[1:]],
+        lambda out: [*out[:2], out[2][:-1], out[3]],  # cut off, where the pattern repeats
+        lambda out: [*out[:2], tf.transpose(out[2]), out[3]],
         lambda out: out[:-1],
     ],
 )

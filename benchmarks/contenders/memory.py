@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from contenders.start import HELPERS, OWN
+from contenders.comparison import OURS
+from contenders.start import HELPERS, PEERS
 from contenders.task import Task
 from distbench import vgg
+from distbench.winograd_layers import tile_bytes
 
 RUNTIME_BYTES = 0.6e9  # a rank that has loaded its framework
 COPIES_OF_PARAMETERS = 6  # weights, momenta, gradients own and reduced, Horovod's buffer; one spare
@@ -26,8 +28,9 @@ def rank_bytes(name: str, task: Task) -> float:
         if isinstance(layer, vgg.Convolution)
     )
     of_batch = vgg.BYTES_PER_PARAMETER * activations * task.batch_size
+    tiles = tile_bytes(network, task.batch_size) if name == OURS else 0
     parameters = COPIES_OF_PARAMETERS * network.grad_bytes
-    return RUNTIME_BYTES + parameters + COPIES_OF_ACTIVATIONS * of_batch
+    return RUNTIME_BYTES + parameters + COPIES_OF_ACTIVATIONS * of_batch + tiles
 
 
 def available_bytes() -> int:
@@ -43,9 +46,9 @@ def grouped(
 ) -> tuple[list[list[str]], str]:
     """The contenders that are held at a time, and why so in words. `pairs` is auto, always or never.
 
-    In pairs the small helpers go with the first.
+    In pairs the small helpers go with the first rival.
     """
-    ours = [name for name in present if name in OWN]
+    ours = [name for name in present if name == OURS]
     helpers = [name for name in present if name in HELPERS]
     peers = [name for name in present if name not in (*ours, *helpers)]
     needed = task.ranks * sum(rank_bytes(name, task) for name in present)
@@ -53,5 +56,6 @@ def grouped(
     told = f"about {needed / 1e9:.1f} GB needed by all, {free_bytes / 1e9:.1f} GB available"
     if len(peers) < 2 or pairs == "never" or (pairs == "auto" and fits):
         return [[*ours, *peers, *helpers]], f"all contenders at a time ({told})"
-    groups = [[*ours, peer, *(helpers if peer == peers[0] else [])] for peer in peers]
-    return groups, f"in pairs, distbench and one peer at a time ({told})"
+    first = next((name for name in peers if name in PEERS), peers[0])
+    groups = [[*ours, peer, *(helpers if peer == first else [])] for peer in peers]
+    return groups, f"in pairs, distbench and one other at a time ({told})"

@@ -2,7 +2,7 @@
 
     python -m contenders.rank NAME --config D --batch-size 8 --ranks 2 --threads 1
 
-Started by side_by_side.py alone.
+Started by side_by_side.py and communication_settings.py alone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from distbench.worker.measure import time_block
 MODULES = {
     "distbench": "contenders.with_distbench",
     "distbench_library": "contenders.with_distbench_library",
+    "distbench_settings": "contenders.with_settings",
     "keras": "contenders.with_keras",
     "pytorch": "contenders.with_torch",
     "mpi": "contenders.with_mpi",

@@ -34,13 +34,15 @@ def pair_lines(pairs: Sequence[Compared]) -> list[str]:
 
 
 def share_lines(shares: Sequence[Share]) -> list[str]:
-    """How near each contender comes to the peak."""
+    """How near each contender comes to the peak, by the FLOPs of direct sums."""
     return [
         f"{one.contender} {one.phase}: {one.flops_per_s / 1e9:.1f} GFLOP/s a rank, "
         f"{one.share['median']:.1%} of the {one.peak_flops_per_s / 1e9:.1f} GFLOP/s of a matrix "
         f"product ({interval_text(one.share)})"
         for one in shares
-    ]
+    ] + [
+        "(FLOPs of direct sums for all: Winograd's convolutions take fewer, and may pass 100 %)"
+    ] * bool(shares)
 
 
 def exposed_lines(found: Sequence[Exposed]) -> list[str]:

@@ -19,7 +19,7 @@ from distbench.worker.measure import time_block
 from distbench.worker.network import Network
 from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.rank import prepare_environment
-from distbench.worker.reducing import Reduction
+from distbench.worker.reducing import BY_DEFAULT, Reducing, Reduction
 from distbench.worker.replica import Replica
 from distbench.worker.world import World, import_horovod, open_world
 
@@ -31,7 +31,12 @@ def build(task: Task) -> Contender:
     return build_with(task, _names(task), CONVOLUTIONS)
 
 
-def build_with(task: Task, names: Sequence[str], convolutions: Sequence[str]) -> Contender:
+def build_with(
+    task: Task,
+    names: Sequence[str],
+    convolutions: Sequence[str],
+    reducing: Reducing = BY_DEFAULT,
+) -> Contender:
     """Phases with that of the `convolutions` whose forward_backward is the fastest."""
     prepare_environment(show_log=False, is_study=False)
     hvd = import_horovod()
@@ -44,7 +49,7 @@ def build_with(task: Task, names: Sequence[str], convolutions: Sequence[str]) ->
     replica = Replica(network.parameters)
     hvd.broadcast_variables(replica.parameters, root_rank=0)
     network, chosen = _fastest(task, network, replica, world, convolutions)
-    phases = PhaseLadder(network, hvd, replica).build(names, _reduction(world))
+    phases = PhaseLadder(network, hvd, replica, reducing).build(names, _reduction(world))
     for phase in phases.values():
         phase.fill_inputs()
     return Contender(
@@ -66,6 +71,8 @@ def _fastest(
     task: Task, network: Network, replica: Replica, world: World, convolutions: Sequence[str]
 ) -> tuple[Network, str]:
     """The network with the convolutions that all ranks together find fastest; also why, in words."""
+    if len(convolutions) == 1:
+        return _with(network, convolutions[0]), convolutions[0]
     seconds = {}
     for name in convolutions:
         if name == "library" or suited_layers(task.network(), task.batch_size):

@@ -101,6 +101,7 @@ def _waits(run: Run) -> Iterator[Check]:
     polls = run.first_header["controller"] == "mpi" and cores > MOST_WAITING_CORES
     if polls:
         text += "; under MPI Horovod's own thread polls"
+        text += ", and yields to what needs its core" if _yields(run) else ""
     if polls and crowded and run.device_kind == "CPU":
         yield Check(
             "suspect",
@@ -109,6 +110,13 @@ def _waits(run: Run) -> Iterator[Check]:
         )
     else:
         yield Check("note", text)
+
+
+def _yields(run: Run) -> bool:
+    """Whether Open MPI was told to give its core away while it waits."""
+    is_open_mpi = "Open MPI" in str(run.manifest.get("mpi_library"))
+    environment = run.manifest.get("environment") or {}
+    return is_open_mpi and environment.get("OMPI_MCA_mpi_yield_when_idle") == "1"
 
 
 def _hosts(run: Run) -> list[str]:

@@ -66,6 +66,6 @@ def _beyond_peak(name: str, row: Any, limits: Limits) -> Check:
         "suspect",
         f"{name} of {row.size} rank(s) is wrong: it reaches "
         f"{units.percent(getattr(row, f'mfu_{name}'))} of the device's peak "
-        f"({limits.peak_source}). Was work pruned? If not, the peak is too low: {flag}. Only "
-        "convolutions by Winograd's algorithm need fewer products than are counted",
+        f"({limits.peak_source}). Was work pruned? If not, the peak is too low: {flag}. "
+        "That Winograd's convolutions need fewer products is allowed for",
     )

@@ -188,7 +188,7 @@ class Limits:
     `of_wire_bound` = wire_bound_s ÷ allreduce_s, `phase` (that of the curve), `mfu` of it, and
     `mfu_<phase>` of every phase that computes and `mfu_backward`. An MFU is images/s of a rank × FLOPs
     of an image ÷ peak (METHOD 3.1); NaN where the phase was not run. The FLOPs are those of direct sums,
-    also where `is_winograd` tells that most convolutions took fewer.
+    also where `is_winograd` tells that convolutions took fewer.
     """
 
     peak_flops_per_s: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from distbench.analysis.collect import Run
+from distbench.winograd_layers import tile_bytes
 
 FUSION_BUFFER_BYTES = 128 * 2**20  # Horovod's default
 COPIES = 4  # weights, gradients, reduced gradients, momenta: METHOD 3.10 with one optimizer state
@@ -67,10 +68,14 @@ def memory(run: Run) -> Memory | None:
 def expected_bytes(run: Run) -> int:
     """P · 4 · (weights, gradients, reduced gradients, momenta) + fusion buffer + batch · activations.
 
+    Winograd's convolutions also keep their transformed tiles.
+
     A rank's process takes more: TensorFlow and MPI themselves, the `kept_bytes`, and while preflight
     compares gradients one copy more.
     """
     network = run.config.network()
     smallest = min((1, *run.config.sizes)) if run.config.scaling == "strong" else 1
     batch = run.config.batch_of(smallest)
-    return COPIES * network.grad_bytes + FUSION_BUFFER_BYTES + batch * network.activation_bytes
+    tiles = tile_bytes(network, batch) if run.config.convolution == "winograd" else 0
+    activations = batch * network.activation_bytes + tiles
+    return COPIES * network.grad_bytes + FUSION_BUFFER_BYTES + activations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from distbench.analysis import loss_ladder as ladder
 from distbench.analysis.loss import LossBudget
 
-_FEWER_BYTES = "a faster link, fewer bytes (fp16 compression) or a larger batch per rank"
-_TUNING = "HOROVOD_FUSION_THRESHOLD and HOROVOD_CYCLE_TIME"
+_FEWER_BYTES = "a faster link, fewer bytes (--compression fp16) or a larger batch per rank"
+_TUNING = "--fusion-threshold-mb and --cycle-time-ms, as distbench tune does"
 
 
 def advice(budget: LossBudget, part: str) -> str:
@@ -18,8 +18,7 @@ def advice(budget: LossBudget, part: str) -> str:
             "adds up, and binding to cores, equal power caps and quiet nodes help"
         ),
         ladder.OVERHEAD: (
-            "a shorter HOROVOD_CYCLE_TIME and grouped allreduces (num_groups, fewer tensors to "
-            "negotiate) help"
+            "a shorter --cycle-time-ms and --grouped-allreduce (fewer tensors to negotiate) help"
         ),
         ladder.WIRE: f"{_FEWER_BYTES} helps",
         ladder.BEYOND: f"the wire would allow more; {_network(budget)}, and try {_TUNING}",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from distbench.config import Config
 from distbench.errors import CorrectnessError
 from distbench.knobs import REDUCING_KNOBS, horovod_variables
+from distbench.winograd_layers import suited_layers
 from distbench.worker.computing import Computing
 from distbench.worker.graph_facts import GraphFacts
 
@@ -71,7 +72,8 @@ def _of_graphs(config: Config, facts: Sequence[GraphFacts], hvd: Any) -> Iterato
     if scale != 1.0:
         yield _read("loss_scale", f"{scale:g}", scales, "the factor's constants")
     yield _read("layout", config.layout, (kind for one in facts for kind in one.layouts), "Conv2D")
-    algorithms = ("winograd" if one.stacked_products else "library" for one in computing)
+    sizes = config.sizes or (hvd.size(),)
+    algorithms = (_convolution(config, sizes, one.stacked_products) for one in computing)
     yield _read("convolution", config.convolution, algorithms, "stacked matrix products")
     yield _read("xla", config.xla, _compiled(config, computing), "_XlaMustCompile")
     fed = ("host" if one.is_fed else "device" for one in computing)
@@ -82,6 +84,16 @@ def _of_graphs(config: Config, facts: Sequence[GraphFacts], hvd: Any) -> Iterato
     yield _read("grouped_allreduce", str(config.grouped_allreduce), groups, "grouped ops")
     found = (_operation(hvd, number) for one in reducing for number in one.reduce_operations)
     yield _read("reduction", config.reduction, found, "reduce_op of Horovod's ops")
+
+
+def _convolution(config: Config, sizes: Sequence[int], stacked_products: int) -> str:
+    """Winograd's products: one of each convolution that it serves, and two more of its gradients."""
+    if not stacked_products:
+        return "library"
+    network = config.network()
+    served = [len(suited_layers(network, config.batch_of(size))) for size in sizes]
+    is_whole = any(stacked_products in (count, 3 * count) for count in served)
+    return "winograd" if is_whole else "winograd in part"
 
 
 def _operation(hvd: Any, number: int) -> str:

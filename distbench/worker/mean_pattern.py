@@ -58,7 +58,7 @@ class MeanPattern:
         return self._filled(term, float(is_its_turn), tensor, shape)
 
     def largest_error(self, received: Any, tensor: int, shape: Sequence[int]) -> float:
-        """The largest absolute difference between `received` and the mean; NaN where it holds one."""
+        """The largest absolute difference between `received` and the mean; infinite for a NaN."""
         repeated = self._filled(*self._expected(tensor), tensor, first_piece(shape))
         return piecewise.largest_difference(received, repeated)
 

@@ -49,22 +49,24 @@ def _sums(one: Any, other: Any, terms: Callable[[Any, Any], tuple[Any, ...]]) ->
 
     rows = [
         [tf.cast(tf.reduce_sum(term), tf.float64) for term in terms(*pair)]
-        for pair in zip(pieces(one), pieces(other))
+        for pair in zip(pieces(one), pieces(other), strict=True)
     ]
     return [float(tf.add_n(column)) for column in zip(*rows)]
 
 
 def largest_difference(tensor: Any, repeated: Any) -> float:
-    """The largest |tensor − repeated|; NaN where the tensor holds one.
+    """The largest |tensor − repeated|; infinite where the tensor holds a NaN.
 
     `repeated` is what each piece must be, of the shape `first_piece`; the last one may be shorter.
     """
     import tensorflow as tf
 
-    found = [tf.reduce_max(tf.abs(piece - repeated[: piece.shape[0]])) for piece in pieces(tensor)]
-    worst = tf.stack(found)
-    # A maximum need not pass a NaN on.
-    return float("nan") if bool(tf.reduce_any(tf.math.is_nan(worst))) else float(max(worst))
+    def of_piece(piece: Any) -> Any:
+        difference = tf.abs(piece - repeated[: piece.shape[0]])
+        # A maximum need not pass a NaN on.
+        return tf.reduce_max(tf.where(tf.math.is_nan(difference), math.inf, difference))
+
+    return float(tf.reduce_max(tf.stack([of_piece(piece) for piece in pieces(tensor)])))
 
 
 def is_finite(tensor: Any) -> bool:

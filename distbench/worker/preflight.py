@@ -34,7 +34,15 @@ from distbench.worker.world import World
 
 REDUCED_PHASES = ("forward_backward_allreduce", "train_step")
 
-OpCounter = Callable[[Callable[[], Any]], Counter[str]]
+
+class Executed(NamedTuple):
+    """Which ops one call of a phase executed on this rank, and what it returned."""
+
+    ops: Counter[str]
+    returned: Any
+
+
+OpCounter = Callable[[Phase], Executed]
 
 
 def check_same_everywhere(world: World, identity: Mapping[str, Any]) -> None:
@@ -75,8 +83,7 @@ def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> Counted:
     """
     if not phase.is_countable:
         return Counted(phase.run(), None)
-    returned: list[Any] = []
-    executed = count_ops(lambda: returned.append(phase.run()))
+    executed, returned = count_ops(phase)
     grouped = tensors_of_grouped_ops(phase.function)
     if executed[GROUPED_ALLREDUCE_OP] != len(grouped):
         raise CorrectnessError(
@@ -89,7 +96,7 @@ def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> Counted:
             f"{phase.name} executed {found} allreduces in a step instead of "
             f"{phase.allreduces_per_step}; {WRONG_WORK}"
         )
-    return Counted(returned[0], found)
+    return Counted(returned, found)
 
 
 def check_reduced_values(
@@ -120,6 +127,11 @@ def _check_pattern(
     if len(outputs) != len(shapes):
         raise CorrectnessError(
             f"allreduce returned {len(outputs)} tensors instead of {len(shapes)}; {WRONG_WORK}"
+        )
+    found = [tuple(output.shape) for output in outputs]
+    if found != [tuple(shape) for shape in shapes]:
+        raise CorrectnessError(
+            f"allreduce returned tensors of the shapes {found} instead of {list(shapes)}; {WRONG_WORK}"
         )
     for tensor, (shape, output) in enumerate(zip(shapes, outputs)):
         worst = pattern.largest_error(output, tensor, shape)

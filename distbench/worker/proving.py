@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.graph_facts import facts_of
 from distbench.worker.knobs_in_use import Setting, check_in_use, settings_in_use
 from distbench.worker.members import Members
+from distbench.worker.phases import Phase
 from distbench.worker.reduced_patterns import Pattern, patterns
 from distbench.worker.reducing import Reducer, Reducing, Reduction
 from distbench.worker.world import World
@@ -57,27 +57,38 @@ def call_first(session: Session, built: Built) -> None:
     """
 
     def call() -> None:
-        own = [phase for of_group in built.phases.values() for phase in of_group.values()]
-        filling = [phase for phase in own if phase.inputs]
-        phases = {id(phase): phase for phase in own if phase.name in COMPUTING_PHASES}
-        for phase in phases.values():
-            if not (filling and phase.name == "forward_backward"):  # filling calls it
-                phase.run()
-        if filling:
-            filling[0].fill_inputs()  # of every group: they share the gradients
+        called: set[int] = set()
+        for phases in built.phases.values():
+            by_filling = "allreduce" in phases  # which calls forward_backward
+            for name in (*COMPUTING_PHASES, "allreduce"):
+                phase = phases.get(name)
+                if phase is None or id(phase) in called:
+                    continue
+                called.add(id(phase))
+                if phase.inputs:
+                    phase.fill_inputs()
+                elif not (by_filling and name == "forward_backward"):
+                    phase.run()
 
     session.world.together(call)
 
 
-def _counted_as_first_call(session: Session) -> preflight.OpCounter:
-    """Counts the ops of a call, whose time goes to the first calls: for most phases it is that."""
+def _telling_first_calls_apart(session: Session) -> preflight.OpCounter:
+    """Counts the ops of a call. The first one of a phase that reduces counts as such, not as a proof."""
+    called: set[int] = set()
 
-    def count(call: Callable[[], Any]) -> Counter[str]:
-        session.enter(FIRST_CALLS)
-        try:
-            return count_executed_ops(call)
-        finally:
-            session.enter(PREFLIGHT)
+    def count(phase: Phase) -> preflight.Executed:
+        is_first = phase.name not in COMPUTING_PHASES and id(phase) not in called
+        called.add(id(phase))
+        returned: list[Any] = []
+
+        def call() -> None:
+            if is_first:
+                session.pulse.spend(FIRST_CALLS)
+            returned.append(phase.run())
+            session.pulse.spend(PREFLIGHT)
+
+        return preflight.Executed(count_executed_ops(call), returned[0])
 
     return count
 
@@ -85,6 +96,7 @@ def _counted_as_first_call(session: Session) -> preflight.OpCounter:
 def prove(session: Session, built: Built) -> dict[str, Any]:
     """Everything that must hold before anything is timed; to be called on every rank."""
     world, config = session.world, session.config
+    count_ops = _telling_first_calls_apart(session)
     found: dict[str, Any] = {"computing": {}, "groups": {}}
     for batch, groups in _by_batch(config, session.groups).items():
         network, of_batch = built.networks.get(batch), found["computing"].setdefault(str(batch), {})
@@ -100,15 +112,16 @@ def prove(session: Session, built: Built) -> dict[str, Any]:
                 if name == "forward_backward" and Computing.of(config).is_narrow:
                     of_batch["against_float32"] = preflight.prove_precision(phase, network, members)
     for group in session.groups:
-        found["groups"][group.name] = _prove_group(session, built, group)
+        found["groups"][group.name] = _prove_group(session, built, group, count_ops)
     return found
 
 
-def _prove_group(session: Session, built: Built, group: Group) -> dict[str, Any]:
+def _prove_group(
+    session: Session, built: Built, group: Group, count_ops: preflight.OpCounter
+) -> dict[str, Any]:
     config, members = session.config, Members(session.world, group.ranks)
     phases, names = built.phases_in(group), phases_of(config, group)
     shapes, hint = config.network().parameter_shapes, advice(Computing.of(config))
-    count_ops = _counted_as_first_call(session)
     if group.role != REDUCING:
         return preflight.prove_uncoupled(phases, names, shapes, members, count_ops, hint)
     found = preflight.prove_phases(

@@ -62,6 +62,11 @@ class Pulse:
         if not self.is_warm:
             self.stages.append((stage, self.moved_s))
 
+    def spend(self, stage: str) -> None:
+        """What follows counts as another stage of the start; how far the rank has come stays as it is."""
+        if not self.is_warm:
+            self.stages.append((stage, self.clock_s()))
+
     def enter_block(self, index: int, stage: str) -> None:
         """The rank goes to meet the others before block `index` of the plan."""
         if self.place.block == SET_UP:

@@ -159,7 +159,8 @@ def _let_waiting_threads_yield() -> None:
     """On CPUs the cores are needed for computing where Horovod's thread waits in Open MPI.
 
     There Open MPI polls, unless it is told to yield. Two ranks on two cores then took 1.6 times as long
-    for a forward_backward of VGG-D. A launcher's own choice stands. Open MPI reads it when it starts.
+    for a forward_backward of VGG-D. A launcher's own choice stands. Open MPI reads it when it starts,
+    which is before any device is known: a machine with a GPU's driver is left as it is.
     """
     if not any(path.exists() for path in GPU_DRIVERS):
         os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")

@@ -28,7 +28,7 @@ class Pattern(Protocol):
         """What the rank at place `rank` sends as gradient tensor `tensor`, float32 of `shape`."""
 
     def largest_error(self, received: Any, tensor: int, shape: Sequence[int]) -> float:
-        """The largest absolute difference to what must come; NaN where `received` holds one."""
+        """The largest absolute difference to what must come; infinite where `received` holds a NaN."""
 
 
 class AdasumOfOrthogonal:
