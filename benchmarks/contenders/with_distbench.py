@@ -10,20 +10,22 @@ from typing import Any
 
 from contenders.task import SEED, Contender, Task
 from contenders.tensorflow_gradients import absolute_sum, gradients_of
-from distbench.config import CONVOLUTIONS
+from distbench.config import CONVOLUTIONS, Config
 from distbench.launched import launched_as
 from distbench.winograd_layers import suited_layers
 from distbench.worker import host
+from distbench.worker.computing import Computing
 from distbench.worker.device import claim_device
 from distbench.worker.measure import time_block
 from distbench.worker.network import Network
 from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.rank import prepare_environment
-from distbench.worker.reducing import BY_DEFAULT, Reducing, Reduction
+from distbench.worker.reducing import Reducing, Reduction
 from distbench.worker.replica import Replica
 from distbench.worker.world import World, import_horovod, open_world
 
 TRIAL_STEPS = 2
+BY_DEFAULT = Config()
 
 
 def build(task: Task) -> Contender:
@@ -35,21 +37,28 @@ def build_with(
     task: Task,
     names: Sequence[str],
     convolutions: Sequence[str],
-    reducing: Reducing = BY_DEFAULT,
+    config: Config = BY_DEFAULT,
 ) -> Contender:
-    """Phases with that of the `convolutions` whose forward_backward is the fastest."""
+    """Phases with that of the `convolutions` whose forward_backward is the fastest.
+
+    Of `config` only the settings that change the speed count: the rest is the task's.
+    """
     prepare_environment(show_log=False, is_study=False)
     hvd = import_horovod()
     world = open_world(hvd, launched_as(os.environ))
-    device = claim_device(world, host.host_name(), host.cpu_name(), task.threads)
+    device = claim_device(
+        world, host.host_name(), host.cpu_name(), task.threads, config.inter_op_threads
+    )
     import tensorflow as tf
 
     tf.random.set_seed(SEED + world.rank)
-    network = Network(task.network(), task.batch_size, SEED, world.rank)
+    computing = Computing.of(config)
+    network = Network(task.network(), task.batch_size, SEED, world.rank, computing=computing)
     replica = Replica(network.parameters)
     hvd.broadcast_variables(replica.parameters, root_rank=0)
     network, chosen = _fastest(task, network, replica, world, convolutions)
-    phases = PhaseLadder(network, hvd, replica, reducing).build(names, _reduction(world))
+    ladder = PhaseLadder(network, hvd, replica, Reducing.of(config), config.xla)
+    phases = ladder.build(names, _reduction(world))
     for phase in phases.values():
         phase.fill_inputs()
     return Contender(

@@ -1,19 +1,19 @@
-"""distbench's phases that price communication, by the DISTBENCH_* variables of this process."""
+"""distbench's phases by the DISTBENCH_* variables of this process; those of others are read by them."""
 
 from __future__ import annotations
 
 import os
 
-from contenders.task import Contender, Task
+from contenders.task import COMPUTING, Contender, Task
 from contenders.with_distbench import build_with
 from distbench.config import Config
 from distbench.overrides import read_overrides
-from distbench.worker.reducing import Reducing
 
-PHASES = ("forward_backward", "allreduce", "forward_backward_allreduce")
+REDUCING = ("allreduce", "forward_backward_allreduce")
 
 
 def build(task: Task) -> Contender:
-    """The variables of Horovod and MPI are read by them."""
-    reducing = Reducing.of(Config(**read_overrides({}, os.environ)))
-    return build_with(task, PHASES, ("library",), reducing)
+    """The phases that compute, and where there are ranks to reduce with those that price it."""
+    config = Config(**read_overrides({}, os.environ))
+    names = (*COMPUTING, *(REDUCING if task.ranks > 1 else ()))
+    return build_with(task, names, (config.convolution,), config)

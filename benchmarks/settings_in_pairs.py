@@ -1,11 +1,12 @@
-"""How much communication a step exposes, setting by setting: Horovod's own, MPI's, and the controller.
+"""What single settings make of a step: TensorFlow's and the machine's, or Horovod's and MPI's.
 
 Each setting is a job of its own and meets the default in pairs: in each round both time every phase once,
 in random order, while the ranks of the other are stopped. Exposed communication is
 forward_backward_allreduce − forward_backward of the same round.
 
-    python benchmarks/communication_settings.py [--np 2] [--config D] [--batch-size 1] [--rounds 8]
-        [--settings NAME,NAME] [--smoke] [--output FOLDER]
+    python benchmarks/settings_in_pairs.py computing [--batch-size 8] [--rounds 8]
+    python benchmarks/settings_in_pairs.py communication [--np 2] [--batch-size 1] [--rounds 8]
+        [--config D] [--settings NAME,NAME] [--smoke] [--output FOLDER]
 """
 
 from __future__ import annotations
@@ -30,21 +31,30 @@ from distbench.worker import host
 
 CONTENDER = "distbench_settings"
 DEFAULT = "default"
-COMPUTING, ALLREDUCE, BOTH = "forward_backward", "allreduce", "forward_backward_allreduce"
-DISTURBING = ("HOROVOD_", "DISTBENCH_", "OMPI_MCA_")  # variables of the shell
+ALONE, BOTH = "forward_backward", "forward_backward_allreduce"
+DISTURBING = ("HOROVOD_", "DISTBENCH_", "OMPI_MCA_", "TF_", "GLIBC_")  # variables of the shell
 BLOCK_S = 1.5  # of a phase in a round, at the least
 
 
 class Setting(NamedTuple):
     """Variables of the job, and what Horovod runs over."""
 
-    variables: Mapping[str, str] = {}
+    variables: Mapping[str, str]
     controller: str = "mpi"
 
 
-SETTINGS = {
-    DEFAULT: Setting(),
+COMPUTING_SETTINGS = {
+    "winograd": Setting({"DISTBENCH_CONVOLUTION": "winograd"}),
+    "bfloat16": Setting({"DISTBENCH_PRECISION": "bfloat16"}),
+    "xla": Setting({"DISTBENCH_XLA": "compute"}),
+    "no_onednn": Setting({"TF_ENABLE_ONEDNN_OPTS": "0"}),
+    "one_inter_op_thread": Setting({"DISTBENCH_INTER_OP_THREADS": "1"}),
+    "four_inter_op_threads": Setting({"DISTBENCH_INTER_OP_THREADS": "4"}),
+    "huge_pages": Setting({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
+}
+COMMUNICATION_SETTINGS = {
     "mpi_polls": Setting({"OMPI_MCA_mpi_yield_when_idle": "0"}),
+    "gloo": Setting({}, "gloo"),
     "cycle_0.1_ms": Setting({"HOROVOD_CYCLE_TIME": "0.1"}),
     "cycle_10_ms": Setting({"HOROVOD_CYCLE_TIME": "10"}),
     "no_fusion": Setting({"HOROVOD_FUSION_THRESHOLD": "0"}),
@@ -52,10 +62,8 @@ SETTINGS = {
     "one_group": Setting({"DISTBENCH_GROUPED_ALLREDUCE": "1"}),
     "four_groups": Setting({"DISTBENCH_GROUPED_ALLREDUCE": "4"}),
     "fp16": Setting({"DISTBENCH_COMPRESSION": "fp16"}),
-    "no_cache": Setting({"HOROVOD_CACHE_CAPACITY": "0"}),
-    "gloo": Setting({}, "gloo"),
-    "gloo_cycle_10_ms": Setting({"HOROVOD_CYCLE_TIME": "10"}, "gloo"),
 }
+KINDS = {"computing": COMPUTING_SETTINGS, "communication": COMMUNICATION_SETTINGS}
 Times = dict[tuple[str, str], list[float]]
 
 
@@ -63,25 +71,27 @@ def main() -> None:
     arguments = _arguments()
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.np)
     task = Task(arguments.config, arguments.batch_size, arguments.np, threads, arguments.smoke)
-    lines = [f"{task.label}; each setting beside the default (Horovod over MPI), in pairs"]
+    over = ", Horovod over MPI" if task.ranks > 1 else ""
+    lines = [f"{task.label}{over}; each setting beside the default, in pairs"]
     document: dict[str, Any] = {"label": task.label, "settings": {}, "failed": {}}
+    known = KINDS[arguments.kind]
     with tempfile.TemporaryDirectory(prefix="communication-settings-") as folder:
         for name in arguments.settings:
             try:
-                times = _measured(name, task, arguments.rounds, Path(folder))
+                times = _measured(name, known[name], task, arguments.rounds, Path(folder))
             except ContenderFailedError as error:
                 document["failed"][name] = str(error)
                 lines.append(f"{name}: FAILED: {error}")
                 continue
             found = _found(name, times)
             document["settings"][name] = {
-                "variables": SETTINGS[name].variables,
-                "controller": SETTINGS[name].controller,
+                **known[name]._asdict(),
                 "seconds": {f"{who} {phase}": values for (who, phase), values in times.items()},
                 **found,
             }
-            lines += _lines(name, found)
-            print("\n".join(lines[-4:]), flush=True)
+            told = _lines(name, found)
+            lines += told
+            print("\n".join(told), flush=True)
             _save(arguments, lines, document)
     _save(arguments, lines, document)
 
@@ -89,42 +99,45 @@ def main() -> None:
 def _save(arguments: argparse.Namespace, lines: list[str], document: dict[str, Any]) -> None:
     machine = {key: value for key, value in host.machine().items() if key != "host"}
     whole = {"rounds": arguments.rounds, "manifest": machine, **document}
-    save("communication_settings", lines, whole, arguments.output, is_shown=False)
+    save(f"settings_{arguments.kind}", lines, whole, arguments.output, is_shown=False)
 
 
 def _arguments() -> argparse.Namespace:
-    others = [name for name in SETTINGS if name != DEFAULT]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--np", type=int, default=2)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--np", type=int, help="1, or 2 for communication")
     parser.add_argument("--config", choices=vgg.CONFIGURATIONS, default="D")
     parser.add_argument("--batch-size", type=int, default=1, help="of each rank")
     parser.add_argument("--rounds", type=int, default=8, help="6 or more give an interval")
-    parser.add_argument("--settings", type=lambda text: text.split(","), default=others)
+    parser.add_argument("--settings", type=lambda text: text.split(","), help="all of the kind")
     parser.add_argument("--smoke", action="store_true", help="a tiny network that is no VGG")
     parser.add_argument("--output", type=Path, help="folder of the files (benchmarks/output)")
     arguments = parser.parse_args()
+    others = list(KINDS[arguments.kind])
+    arguments.settings = arguments.settings or others
+    arguments.np = arguments.np or (1 if arguments.kind == "computing" else 2)
     unknown = set(arguments.settings) - set(others)
     if unknown:
         parser.error(f"--settings: {', '.join(sorted(unknown))}: choose from {', '.join(others)}")
     disturbing = [name for name in sorted(os.environ) if name.startswith(DISTURBING)]
     if disturbing:
         parser.error(f"{', '.join(disturbing)}: unset what would change the default too")
-    if arguments.np < 2:
+    if arguments.np < 2 and arguments.kind == "communication":
         parser.error("--np: one rank reduces nothing")
     return arguments
 
 
-def _measured(name: str, task: Task, rounds: int, folder: Path) -> Times:
+def _measured(name: str, setting: Setting, task: Task, rounds: int, folder: Path) -> Times:
     """The median steps of each round, of the default and of the setting."""
     with ExitStack() as stack:
         calls: dict[tuple[str, str], Callable[[], float]] = {}
-        for who in (DEFAULT, name):
+        for who, own in ((DEFAULT, Setting({})), (name, setting)):
             print(f"starting {who}", flush=True)
             job = Job(CONTENDER, task.ranks, folder)
             stack.callback(job.end)
-            job.start(_commands(SETTINGS[who], task))
+            job.start(_commands(own, task))
             steps = trial.tried(job, BLOCK_S)
             for phase in job.phases:
                 calls[who, phase] = functools.partial(_median_s, job, phase, steps[phase])
@@ -141,36 +154,32 @@ def _median_s(job: Job, phase: str, steps: int) -> float:
 
 
 def _found(name: str, times: Times) -> dict[str, Any]:
-    def exposed_s(who: str) -> list[float]:
-        return [
-            both - alone
-            for both, alone in zip(times[who, BOTH], times[who, COMPUTING], strict=True)
-        ]
+    phases = [phase for who, phase in times if who == name]
+    found: dict[str, Any] = {
+        "ratios_to_default": {
+            phase: ratio({"this": times[name, phase], "it": times[DEFAULT, phase]}, "this", "it")
+            for phase in phases
+        }
+    }
+    if BOTH in phases:
+        found["exposed_s"] = {who: spread(_exposed_s(who, times)) for who in (name, DEFAULT)}
+    return found
 
-    ratios = {
-        phase: ratio({"this": times[name, phase], "it": times[DEFAULT, phase]}, "this", "it")
-        for phase in (COMPUTING, ALLREDUCE, BOTH)
-    }
-    return {
-        "ratios_to_default": ratios,
-        "exposed_s": spread(exposed_s(name)),
-        "exposed_of_default_s": spread(exposed_s(DEFAULT)),
-    }
+
+def _exposed_s(who: str, times: Times) -> list[float]:
+    pairs = zip(times[who, BOTH], times[who, ALONE], strict=True)
+    return [both - alone for both, alone in pairs]
 
 
 def _lines(name: str, found: Mapping[str, Any]) -> list[str]:
-    exposed = ", ".join(
-        f"{found[key]['median'] * 1e3:.0f} ms ({found[key]['low'] * 1e3:.0f} to "
-        f"{found[key]['high'] * 1e3:.0f}){of}"
-        for key, of in (("exposed_s", ""), ("exposed_of_default_s", " by default"))
-    )
-    return [
-        f"{name}: exposed communication {exposed}",
-        *(
-            f"    {phase} ÷ the default's: {ratio_text(one)}"
-            for phase, one in found["ratios_to_default"].items()
-        ),
+    lines = [
+        f"{name}: {phase} ÷ the default's {ratio_text(one)}"
+        for phase, one in found["ratios_to_default"].items()
     ]
+    for who, one in found.get("exposed_s", {}).items():
+        low, median, high = (f"{one[key] * 1e3:.0f}" for key in ("low", "median", "high"))
+        lines.append(f"{name}: exposed communication {median} ms ({low} to {high}), {who}")
+    return lines
 
 
 if __name__ == "__main__":
