@@ -64,3 +64,19 @@ def test_another_thread_sees_where_the_main_thread_stands() -> None:
     assert standing.code.startswith(("test_pulse.py:", "threading.py:"))
     assert standing.is_waiting  # this file is none of distbench's own
     assert standing.stage == "starting"
+
+
+def test_time_is_told_apart_without_the_place() -> None:
+    """Ranks outside of a group do not do what its ranks do, and are not behind for that."""
+    now = [0.0]
+    pulse = Pulse(lambda: now[0])
+    pulse.enter("preflight")
+    place = pulse.place
+    now[0] = 3.0
+    pulse.spend("first calls")
+    assert pulse.place == place
+    assert pulse.stage == "preflight"
+    assert pulse.stages[-2:] == [("preflight", 0.0), ("first calls", 3.0)]
+    pulse.warm_up_is_done(1)
+    pulse.spend("first calls")
+    assert pulse.stages[-1][0] == "timing"

@@ -49,3 +49,31 @@ def test_the_network_asks_for_what_the_formula_says(run_directory: Path) -> None
     network = vgg.build("D")
     assert expected_bytes(run) == 4 * 553_430_176 + 2**27 + 32 * network.activation_bytes
     assert expected_bytes(run) == pytest.approx(4.30e9, rel=0.005)
+
+
+def test_what_distbench_keeps_follows_the_phases(run_directory: Path) -> None:
+    run = two_ranks(run_directory, {"peak_memory_bytes": 1})
+    for phases, copies in (
+        (("forward",), 0),
+        (("train_step",), 1),
+        (("allreduce", "train_step"), 2),
+    ):
+        config = dataclasses.replace(run.config, phases=phases)
+        found = memory(dataclasses.replace(run, config=config))
+        assert found is not None
+        assert found.kept_bytes == copies * config.network().grad_bytes
+
+
+def test_winograds_tiles_are_kept_too(run_directory: Path) -> None:
+    """36 numbers of each tile of 16 pixels: 2.25 times an input whose sides are multiples of 4."""
+    run = dataclasses.replace(two_ranks(run_directory), config=Config(batch_size=1))
+    with_winograd = dataclasses.replace(run, config=Config(batch_size=1, convolution="winograd"))
+    served = vgg.build("D").layers
+    inputs = sum(
+        layer.inputs * layer.output_side**2
+        for layer in served
+        if isinstance(layer, vgg.Convolution)
+        and layer.inputs >= 64
+        and 28 <= layer.output_side < 224
+    )
+    assert expected_bytes(with_winograd) - expected_bytes(run) == 2.25 * 4 * inputs

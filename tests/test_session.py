@@ -108,3 +108,37 @@ def test_networks_of_strong_scaling_share_their_weights(tmp_path: Path) -> None:
     assert [one is other for one, other in zip(small.parameters, large.parameters)] == [True] * 32
     assert small.images.shape[0] == 4
     assert large.images.shape[0] == 8
+
+
+class Calls:
+    """A phase that notes who was called."""
+
+    def __init__(self, name: str, log: list[str], is_filling: bool = False) -> None:
+        self.name, self._log = name, log
+        self.inputs = ["a variable"] if is_filling else []
+
+    def run(self) -> None:
+        self._log.append(self.name)
+
+    def fill_inputs(self) -> None:
+        self._log.append(f"{self.name} filled")
+
+
+def test_each_computing_phase_is_called_once_before_the_proofs(tmp_path: Path) -> None:
+    """Filling what allreduce carries is a call of forward_backward."""
+    log: list[str] = []
+    forward, alone = Calls("forward", log), Calls("forward_backward of one", log)
+    many = Calls("forward_backward of many", log)
+    phases = {
+        "alone": {"forward": forward, "forward_backward": alone},
+        "also alone": {"forward": forward, "forward_backward": alone},
+        "all": {
+            "forward": forward,
+            "forward_backward": many,
+            "allreduce": Calls("allreduce", log, is_filling=True),
+            "train_step": Calls("train_step", log),
+        },
+    }
+    built = session.Built(None, {}, phases)  # type: ignore[arg-type]
+    proving.call_first(a_session(FakeWorld(0, 1), tmp_path), built)
+    assert log == ["forward", "forward_backward of one", "allreduce filled"]

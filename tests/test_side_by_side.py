@@ -176,6 +176,9 @@ def test_pairs_are_made_where_not_all_fit(contenders: Any) -> None:
     assert together == [present]
     assert in_pairs == [["distbench", "keras", "mpi", "peak"], ["distbench", "pytorch"]]
     assert how.startswith("in pairs")
+    with_library = ["distbench", "distbench_library", "keras", "peak"]
+    in_pairs, _ = contenders.memory.grouped(with_library, task, 20e9, "auto")
+    assert in_pairs == [["distbench", "distbench_library"], ["distbench", "keras", "peak"]]
 
 
 # Proof
