@@ -61,6 +61,7 @@ COMMUNICATION_SETTINGS = {
     "fusion_512_mib": Setting({"HOROVOD_FUSION_THRESHOLD": str(512 * 2**20)}),
     "one_group": Setting({"DISTBENCH_GROUPED_ALLREDUCE": "1"}),
     "four_groups": Setting({"DISTBENCH_GROUPED_ALLREDUCE": "4"}),
+    "scaled_sum": Setting({"DISTBENCH_REDUCTION": "scaled_sum"}),
     "fp16": Setting({"DISTBENCH_COMPRESSION": "fp16"}),
 }
 KINDS = {"computing": COMPUTING_SETTINGS, "communication": COMMUNICATION_SETTINGS}

@@ -147,7 +147,10 @@ class Config:
         0, parsing.whole_number(0), "groups that gradients are reduced in; 0: each by itself"
     )
     reduction: str = _setting(
-        "average", parsing.one_of("average", "adasum"), "of gradients; adasum over MPI only"
+        "average",
+        parsing.one_of("average", "scaled_sum", "adasum"),
+        "of gradients; scaled_sum: the mean as the sum of gradients of a loss that is divided by the "
+        "ranks; adasum over MPI only",
     )
     fusion_threshold_mb: float = _setting(
         -1.0, parsing.number_or_minus_one(0, 2**20), "Horovod's fusion buffer in MiB; -1: its own"

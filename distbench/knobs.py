@@ -75,7 +75,7 @@ def _words(name: str, value: Any) -> str:
         "input": f"fed by the {value}",
         "compression": f"{value} on the wire",
         "grouped_allreduce": f"gradients in {value} group(s)",
-        "reduction": str(value).capitalize(),
+        "reduction": {"scaled_sum": "sum of scaled gradients"}.get(value, str(value).capitalize()),
         "hierarchical_allreduce": "hierarchical allreduce",
     }
     if name == "fusion_threshold_mb":

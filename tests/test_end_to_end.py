@@ -228,9 +228,10 @@ def test_settings_of_the_speed_are_in_use_proven_and_reported(tmp_path: Path) ->
     assert "(sent as 1.910 MB of fp16" in ended.stdout
 
 
-def test_adasum_is_proven_over_mpi(tmp_path: Path) -> None:
-    adasum = distbench(*TINY, "--reduction", "adasum", "--phases", "allreduce,train_step")
-    ended = launch("mpi", adasum, tmp_path)
+@pytest.mark.parametrize("reduction", ["adasum", "scaled_sum"])
+def test_other_reductions_are_proven_over_mpi(tmp_path: Path, reduction: str) -> None:
+    command = distbench(*TINY, "--reduction", reduction, "--phases", "allreduce,train_step")
+    ended = launch("mpi", command, tmp_path)
     assert ended.returncode == 0, ended.stderr
     (first, _) = load_run(only_run(tmp_path)).ranks
     assert first.preflight is not None

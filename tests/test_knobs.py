@@ -40,6 +40,7 @@ def test_a_title_names_what_is_not_as_by_default() -> None:
         cycle_time_ms=2,
         hierarchical_allreduce=True,
     )
+    assert knobs.label(Config(reduction="scaled_sum")) == "sum of scaled gradients"
     assert knobs.label(every) == (
         "2 inter-op threads, loss scale 64, TF32 off, NCHW, Winograd convolutions, fed by the host, "
         "gradients in 3 group(s), fusion threshold 0.5 MiB, cycle time 2 ms, hierarchical allreduce"

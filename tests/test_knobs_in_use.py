@@ -15,7 +15,7 @@ from distbench.worker.knobs_in_use import Setting, check_in_use, settings_in_use
 
 tf = pytest.importorskip("tensorflow")
 
-HVD = SimpleNamespace(Average=0, Adasum=2, size=lambda: 2)
+HVD = SimpleNamespace(Average=0, Sum=1, Adasum=2, size=lambda: 2)
 STEP = GraphFacts(
     product_types=frozenset({"bfloat16"}),
     layouts=frozenset({"NHWC"}),
@@ -61,7 +61,8 @@ def test_what_a_graph_holds_is_what_is_in_use() -> None:
         (ASKED, {"wire_types": frozenset({"float32"})}, "compression is fp16, but none"),
         (ASKED, {"grouped_tensors": ()}, "grouped_allreduce is 2, but 0"),
         (ASKED, {"reduce_operations": frozenset({2})}, "reduction is average, but adasum"),
-        (ASKED, {"reduce_operations": frozenset({1})}, "but Horovod's 1 is in use"),
+        (ASKED, {"reduce_operations": frozenset({1})}, "is average, but scaled_sum"),
+        (ASKED, {"reduce_operations": frozenset({3})}, "but Horovod's 3 is in use"),
         (ASKED, {"is_compiled_in_part": False}, "xla is compute, but off"),
         (ASKED, {"is_compiled_whole": True}, "xla is compute, but all"),
         (ASKED, {"is_fed": False}, "input is host, but device"),

@@ -18,3 +18,13 @@ def test_the_pattern_fits_into_float32_at_large_sizes(size: int) -> None:
 def test_a_power_of_two_leaves_nothing_to_rounding() -> None:
     assert [MeanPattern(size).tolerance for size in (1, 2, 4, 4096)] == [0.0] * 4
     assert 0 < MeanPattern(3).tolerance < 1e-5
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 4096])
+def test_a_sum_is_exact_at_any_size(size: int) -> None:
+    """No factor is rounded, so that nothing is tolerated."""
+    pattern = MeanPattern(size, is_sum=True)
+    assert (pattern.name, pattern.tolerance) == ("a sum", 0.0)
+    terms, senders = pattern._expected(0)
+    assert senders == size
+    assert terms == sum(pattern._rank_term(rank) for rank in range(size))

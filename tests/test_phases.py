@@ -11,7 +11,7 @@ from distbench.config import PHASES, SELF_ALLREDUCE
 from distbench.worker.computing import Computing
 from distbench.worker.network import Network
 from distbench.worker.phases import LEARNING_RATE, MOMENTUM, PhaseLadder
-from distbench.worker.reducing import Reduction
+from distbench.worker.reducing import Reducing, Reduction
 from distbench.worker.replica import Replica
 from tests.fakes import small_config
 from tests.tensorflow_fakes import lone_phases
@@ -174,3 +174,39 @@ def test_a_rank_hands_its_gradients_to_horovod_though_it_is_alone() -> None:
     own = phases["forward_backward"].with_keep_prob(1.0)
     for reduced, gradient in zip(phase.with_keep_prob(1.0), own):
         np.testing.assert_allclose(reduced.numpy(), 2 * gradient.numpy(), rtol=1e-4, atol=1e-7)
+
+
+def test_a_scaled_sum_of_equal_ranks_is_their_gradient() -> None:
+    """Four ranks with the same gradients: summed by the fake Horovod, as the ranks would."""
+
+    class FourTimes:
+        Average, Sum = "average", "sum"
+
+        def allreduce(self, tensor: Any, **how: Any) -> Any:
+            assert how["op"] == "sum"
+            return 4 * tensor
+
+        def DistributedGradientTape(self, tape: Any, **how: Any) -> Any:
+            assert how["op"] == "sum"
+            return SimpleNamespace(
+                gradient=lambda loss, of: [4 * one for one in tape.gradient(loss, of)]
+            )
+
+    network, replica, phases = lone_phases(["forward_backward"])
+    reducing = Reducing(operation="scaled_sum")
+    names = ["allreduce", "forward_backward_allreduce"]
+    for xla in ("off", "compute"):
+        ladder = PhaseLadder(network, FourTimes(), replica, reducing, xla)
+        built = ladder.build(names, Reduction(4, "all"))
+        whole, alone = built["forward_backward_allreduce"], phases["forward_backward"]
+        assert whole.with_keep_prob is not None
+        assert alone.with_keep_prob is not None
+        for reduced, gradient in zip(whole.with_keep_prob(1.0), alone.with_keep_prob(1.0)):
+            np.testing.assert_allclose(reduced.numpy(), gradient.numpy(), rtol=1e-4, atol=1e-7)
+        # what allreduce carries is scaled already
+        ladder.__dict__["_forward_backward"] = SimpleNamespace(
+            run=lambda: [tf.ones(shape) for shape in network.vgg.parameter_shapes]
+        )
+        built["allreduce"].fill_inputs()
+        assert all(bool(tf.reduce_all(one == 0.25)) for one in built["allreduce"].inputs)
+        assert all(bool(tf.reduce_all(one == 1.0)) for one in built["allreduce"].run())

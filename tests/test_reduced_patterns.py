@@ -71,6 +71,14 @@ def test_a_mean_is_proven_by_a_mean_in_the_bits_that_travel() -> None:
     assert alone.fractions == MeanPattern(1).fractions
 
 
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_a_scaled_sum_is_proven_by_a_sum(size: int) -> None:
+    (one,) = patterns(Reducing(operation="scaled_sum"), size)
+    assert worst(one, size, sum) == 0.0
+    assert worst(one, size, lambda sent: sum(sent) / size) > 0.4
+    assert worst(one, size, lambda sent: sum(sent[1:])) > 0.4
+
+
 @pytest.mark.parametrize("size", [2, 3, 8, 33, 64, 200, 1000])
 def test_means_of_halves_are_exact_and_a_missing_rank_is_found(size: int) -> None:
     """Summed one after the other in float16, as a chain of ranks does it."""

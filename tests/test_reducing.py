@@ -12,7 +12,7 @@ from distbench.worker.reducing import BY_DEFAULT, Reducer, Reducing, Reduction, 
 
 
 class Recorder:
-    Average, Adasum = "average", "adasum"
+    Average, Adasum, Sum = "average", "adasum", "sum"
     Compression = SimpleNamespace(fp16="half")
 
     def __init__(self) -> None:
@@ -46,6 +46,17 @@ def test_by_default_each_gradient_is_averaged_by_itself() -> None:
     assert reducer.tape("tape", OF_TWO) == "tape"
     assert hvd.asked == [{"process_set": "both"}]  # Horovod's own defaults are left to it
     assert Reducing.of(Config()) == BY_DEFAULT
+
+
+def test_a_scaled_sum_is_the_mean_of_what_it_was_scaled_to() -> None:
+    hvd = Recorder()
+    reducer = Reducer(hvd, Reducing.of(Config(reduction="scaled_sum")))
+    reducer.reduced(["a"], "g", OF_TWO)
+    reducer.tape("tape", OF_TWO)
+    assert [how["op"] for how in hvd.asked] == ["sum", "sum"]
+    assert reducer.scale(OF_TWO) == 0.5
+    assert reducer.scale(Reduction(1)) == 1.0
+    assert Reducer(hvd, BY_DEFAULT).scale(OF_TWO) == 1.0
 
 
 def test_compression_groups_and_adasum_are_asked_for() -> None:

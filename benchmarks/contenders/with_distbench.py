@@ -25,12 +25,13 @@ from distbench.worker.replica import Replica
 from distbench.worker.world import World, import_horovod, open_world
 
 TRIAL_STEPS = 2
+MEANS = ("average", "scaled_sum")
 BY_DEFAULT = Config()
 
 
 def build(task: Task) -> Contender:
     """All of distbench's phases that make sense for so many ranks."""
-    return build_with(task, _names(task), CONVOLUTIONS)
+    return build_with(task, _names(task), CONVOLUTIONS, reductions=MEANS)
 
 
 def build_with(
@@ -38,10 +39,12 @@ def build_with(
     names: Sequence[str],
     convolutions: Sequence[str],
     config: Config = BY_DEFAULT,
+    reductions: Sequence[str] = (),
 ) -> Contender:
     """Phases with that of the `convolutions` whose forward_backward is the fastest.
 
-    Of `config` only the settings that change the speed count: the rest is the task's.
+    And with that of the `reductions` whose allreduce is, where there are any. Of `config` only the
+    settings that change the speed count: the rest is the task's.
     """
     prepare_environment(show_log=False, is_study=False)
     hvd = import_horovod()
@@ -57,7 +60,10 @@ def build_with(
     replica = Replica(network.parameters)
     hvd.broadcast_variables(replica.parameters, root_rank=0)
     network, chosen = _fastest(task, network, replica, world, convolutions)
-    ladder = PhaseLadder(network, hvd, replica, Reducing.of(config), config.xla)
+    reducing, reduced = Reducing.of(config), config.reduction
+    if world.size > 1 and reductions:
+        reducing, reduced = _fastest_reduction(network, hvd, replica, world, reductions)
+    ladder = PhaseLadder(network, hvd, replica, reducing, config.xla)
     phases = ladder.build(names, _reduction(world))
     for phase in phases.values():
         phase.fill_inputs()
@@ -70,6 +76,7 @@ def build_with(
         close=world.close,
         facts={
             "convolution": chosen,
+            "reduction": reduced,
             "controller": world.controller,
             "threads": device.threads,
         },
@@ -89,8 +96,25 @@ def _fastest(
             (phase,) = phases.build(["forward_backward"], Reduction(1)).values()
             seconds[name] = max(world.allgather_json(_seconds(phase)))
     best = min(seconds, key=lambda name: seconds[name])
+    return _with(network, best), _why(best, "forward_backward", seconds)
+
+
+def _fastest_reduction(
+    network: Network, hvd: Any, replica: Replica, world: World, reductions: Sequence[str]
+) -> tuple[Reducing, str]:
+    """The same of what makes a mean of the gradients."""
+    seconds = {}
+    for name in reductions:
+        ladder = PhaseLadder(network, hvd, replica, Reducing(operation=name))
+        (phase,) = ladder.build(["allreduce"], _reduction(world)).values()
+        seconds[name] = max(world.allgather_json(_seconds(phase)))
+    best = min(seconds, key=lambda name: seconds[name])
+    return Reducing(operation=best), _why(best, "allreduce", seconds)
+
+
+def _why(best: str, phase: str, seconds: Mapping[str, float]) -> str:
     told = ", ".join(f"{name} {one:.3g} s" for name, one in seconds.items())
-    return _with(network, best), f"{best} (forward_backward: {told})"
+    return f"{best} ({phase}: {told})"
 
 
 def _with(network: Network, convolution: str) -> Network:

@@ -87,6 +87,7 @@ _OFFERS = (
     ),  # on CPUs it took three times as long, and would eat the budget
     _Offer("layout", _always("NCHW", "NHWC"), on=(True,)),
     _Offer("compression", _always("fp16"), least_ranks=2, changes_training=True),
+    _Offer("reduction", _always("scaled_sum"), least_ranks=2),
     _Offer("grouped_allreduce", _always(1, 4), unset="each tensor by itself", least_ranks=2),
     _Offer("fusion_threshold_mb", _always(0, 32, 512), unset="Horovod's own", least_ranks=2),
     _Offer("cycle_time_ms", _always(0.5, 5, 20), unset="Horovod's own", least_ranks=2),

@@ -97,7 +97,8 @@ def _convolution(config: Config, sizes: Sequence[int], stacked_products: int) ->
 
 
 def _operation(hvd: Any, number: int) -> str:
-    return {hvd.Average: "average", hvd.Adasum: "adasum"}.get(number, f"Horovod's {number}")
+    names = {hvd.Average: "average", hvd.Sum: "scaled_sum", hvd.Adasum: "adasum"}
+    return names.get(number, f"Horovod's {number}")
 
 
 def _read(name: str, requested: str, found: Iterable[str], where: str) -> Setting:

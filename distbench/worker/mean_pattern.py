@@ -22,13 +22,16 @@ class MeanPattern:
 
     They repeat, so that a piece of a tensor is like any other.
 
-    `mantissa_bits` are those of the numbers on the wire, in which partial sums must be exact.
+    `mantissa_bits` are those of the numbers on the wire, in which partial sums must be exact. Where
+    nobody divides (`is_sum`), the sum of the same numbers must come.
     """
 
-    name = "a mean"
-
-    def __init__(self, size: int, mantissa_bits: int = FLOAT32_MANTISSA_BITS) -> None:
+    def __init__(
+        self, size: int, mantissa_bits: int = FLOAT32_MANTISSA_BITS, is_sum: bool = False
+    ) -> None:
         self.size = size
+        self.name = "a sum" if is_sum else "a mean"
+        self._divisor = 1 if is_sum else size
         self._turns = 1
         if mantissa_bits < FLOAT32_MANTISSA_BITS:
             self._turns = min(MOST_TURNS, math.ceil(size / MOST_SENDERS_IN_HALF))
@@ -38,7 +41,7 @@ class MeanPattern:
         self.rank_terms: int = max(1, 2 ** (bits // 2) - 2)
         largest_sum = senders * (self.rank_terms + 1)
         fits = largest_sum * self.fractions <= 2**mantissa_bits
-        is_exact = size & (size - 1) == 0 and fits
+        is_exact = self._divisor & (self._divisor - 1) == 0 and fits
         largest_mean = max(sum(self._expected(turn)) for turn in range(self._turns))
         self.tolerance = 0.0 if is_exact else 2.0 ** (2 - mantissa_bits) * largest_mean
 
@@ -46,10 +49,10 @@ class MeanPattern:
         return rank % self.rank_terms + 1
 
     def _expected(self, tensor: int) -> tuple[float, float]:
-        """The mean of the ranks' terms, and the share of the ranks that send at all."""
+        """The mean of the ranks' terms, and the share of the ranks that send at all; or the sums."""
         senders = range(tensor % self._turns, self.size, self._turns)
         terms = sum(self._rank_term(rank) for rank in senders)
-        return terms / self.size, len(senders) / self.size
+        return terms / self._divisor, len(senders) / self._divisor
 
     def sent(self, rank: int, tensor: int, shape: Sequence[int]) -> Any:
         """What rank `rank` sends as gradient tensor `tensor`, float32 of `shape`."""

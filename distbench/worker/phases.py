@@ -6,6 +6,7 @@ Each callable returns everything that it is timed for. TensorFlow prunes what no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,8 +124,9 @@ class PhaseLadder:
         inputs = self._replica.gradients
 
         def fill_inputs() -> None:
+            scale = self._reducer.scale(reduction)
             for variable, gradient in zip(inputs, self._forward_backward.run()):
-                variable.assign(gradient)
+                variable.assign(gradient if scale == 1.0 else gradient * scale)
 
         def allreduce() -> Any:
             if reduction.ranks == 1:
@@ -158,7 +160,7 @@ class PhaseLadder:
         """Called directly, since Horovod's tape leaves the allreduce of one rank out."""
 
         def self_allreduce(keep_prob: Any, *fed: Any) -> Any:
-            gradients = self._gradients_in_step(keep_prob, *fed)
+            gradients = self._gradients_in_step(1.0, keep_prob, *fed)
             return self._reducer.reduced(gradients, "self_allreduce", reduction)
 
         return self._gradient_phase(
@@ -216,35 +218,39 @@ class PhaseLadder:
             is_countable=is_countable,
         )
 
-    def _local_gradients(self, keep_prob: Any, *fed: Any) -> Any:
-        """`fed` are the images, where each step is fed."""
+    def _local_gradients(self, keep_prob: Any, *fed: Any, scale: float = 1.0) -> Any:
+        """`fed` are the images, where each step is fed; those of `scale` times the loss."""
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
-            loss = self._network.loss(keep_prob, *fed)
+            loss = self._scaled_loss(scale, keep_prob, *fed)
         return tape.gradient(loss, self._network.parameters)
 
-    def _gradients_in_step(self, keep_prob: Any, *fed: Any) -> Any:
+    def _scaled_loss(self, scale: float, keep_prob: Any, *fed: Any) -> Any:
+        loss = self._network.loss(keep_prob, *fed)
+        return loss if scale == 1.0 else loss * scale
+
+    def _gradients_in_step(self, scale: float, keep_prob: Any, *fed: Any) -> Any:
         """This rank's gradients inside of a larger function, compiled by themselves where asked for."""
         import tensorflow as tf
 
+        gradients = functools.partial(self._local_gradients, scale=scale)
         if self._xla == "compute":
-            return tf.function(self._local_gradients, jit_compile=True, autograph=False)(
-                keep_prob, *fed
-            )
-        return self._local_gradients(keep_prob, *fed)
+            return tf.function(gradients, jit_compile=True, autograph=False)(keep_prob, *fed)
+        return gradients(keep_prob, *fed)
 
     def _reduced_gradients(self, reduction: Reduction, keep_prob: Any, *fed: Any) -> Any:
         """As a data-parallel training job computes them; one rank's tape is TensorFlow's own."""
         import tensorflow as tf
 
+        scale = self._reducer.scale(reduction)
         if reduction.ranks == 1:
-            return self._gradients_in_step(keep_prob, *fed)
+            return self._gradients_in_step(scale, keep_prob, *fed)
         if self._xla != "off":
-            gradients = self._gradients_in_step(keep_prob, *fed)
+            gradients = self._gradients_in_step(scale, keep_prob, *fed)
             return self._reducer.reduced(gradients, "gradient", reduction)
         with tf.GradientTape() as tape:
-            loss = self._network.loss(keep_prob, *fed)
+            loss = self._scaled_loss(scale, keep_prob, *fed)
         return self._reducer.tape(tape, reduction).gradient(loss, self._network.parameters)
 
     def _compiled(self, function: Callable[..., Any], reduces: bool) -> Any:

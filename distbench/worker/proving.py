@@ -141,8 +141,12 @@ def _prove_group(
 
 def _op_by_op(session: Session, group: Group) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """The group's reduction, asked for outside of any compiled function."""
-    reducer = Reducer(session.hvd, Reducing.of(session.config))
-    return lambda gradients: reducer.reduced(gradients, "proof", reduction_of(session.world, group))
+    reducer, among = (
+        Reducer(session.hvd, Reducing.of(session.config)),
+        reduction_of(session.world, group),
+    )
+    scale = reducer.scale(among)
+    return lambda gradients: reducer.reduced([one * scale for one in gradients], "proof", among)
 
 
 def _by_batch(config: Config, groups: Sequence[Group]) -> dict[int, list[Group]]:

@@ -82,7 +82,7 @@ def patterns(reducing: Reducing, size: int, ranks_averaged: int = 1) -> list[Pat
     bits = FLOAT16_MANTISSA_BITS if is_half else FLOAT32_MANTISSA_BITS
     if reducing.operation == "adasum" and size > 1:
         return [AdasumOfOrthogonal(size, ranks_averaged, bits), AdasumOfEqual(bits)]
-    return [MeanPattern(size, bits)]
+    return [MeanPattern(size, bits, is_sum=reducing.operation == "scaled_sum")]
 
 
 def _values(tensor: int, shape: Sequence[int]) -> Any:

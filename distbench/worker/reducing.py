@@ -22,7 +22,11 @@ class Reduction:
 
 
 class Reducing(NamedTuple):
-    """The settings that bear on a reduction; `groups` is 0 where each tensor goes by itself."""
+    """The settings that bear on a reduction; `groups` is 0 where each tensor goes by itself.
+
+    `operation` is 'average', 'adasum', or 'scaled_sum': Horovod divides an average by the ranks in a pass
+    of its own over all gradients, which a loss that is divided before makes needless.
+    """
 
     compression: str = "none"
     groups: int = 0
@@ -43,6 +47,10 @@ class Reducer:
     def __init__(self, hvd: Any, reducing: Reducing) -> None:
         self._hvd = hvd
         self._reducing = reducing
+
+    def scale(self, reduction: Reduction) -> float:
+        """What the loss, and so each gradient, is multiplied by before Horovod gets it."""
+        return 1 / reduction.ranks if self._reducing.operation == "scaled_sum" else 1.0
 
     def reduced(self, gradients: Sequence[Any], name: str, reduction: Reduction) -> list[Any]:
         """All gradients, reduced; the ops of a step are told apart by `name` and their number."""
@@ -77,6 +85,8 @@ class Reducer:
             how["compression"] = self._hvd.Compression.fp16
         if self._reducing.operation == "adasum":
             how["op"] = self._hvd.Adasum
+        if self._reducing.operation == "scaled_sum":
+            how["op"] = self._hvd.Sum
         return how
 
 
