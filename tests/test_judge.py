@@ -56,6 +56,17 @@ def test_before_the_ranks_can_talk_each_ends_alone_and_says_where_it_was() -> No
     )
 
 
+def test_a_rank_goes_by_its_own_moves_once_rank_0_has_left() -> None:
+    job = Job(rank=1, size=2)
+    job.beat(0, 3)
+    job.warm()
+    job.peers.hear(0, {"bye": True})
+    assert job.verdict_after(59.0) is None
+    said = job.verdict_after(61.0)
+    assert said is not None
+    assert said.startswith("no rank moved for 60 s")
+
+
 def test_the_job_stalls_only_where_no_rank_moves() -> None:
     job = Job()
     job.warm()

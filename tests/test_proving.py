@@ -17,7 +17,7 @@ from tests.tensorflow_fakes import lone_phases
 
 tf = pytest.importorskip("tensorflow")
 
-HVD = SimpleNamespace(Average=0, Sum=1, Adasum=2, nccl_built=lambda: 1)
+HVD = SimpleNamespace(Average=0, Sum=1, Adasum=2, nccl_built=lambda: 1, size=lambda: 1)
 
 
 def a_session(world: FakeWorld, kind: str = "CPU", **settings: Any) -> Any:

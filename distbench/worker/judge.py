@@ -85,9 +85,9 @@ class Judge:
         limit_s = self.limits.start_timeout
         if pulse.is_timing:
             limit_s = self.limits.step_s(pulse.slowest_step_s, pulse.is_warm)
-        if self.has_hub:
-            silent_s = self.peers.all_heard()[0].silent_s
-            stalled = silent_s > limit_s + late_s
+        rank_0 = self.peers.all_heard().get(0)
+        if rank_0 is not None and self.has_hub:
+            stalled = rank_0.silent_s > limit_s + late_s
         else:
             stalled = now_s - max(pulse.moved_s, self.peers.last_move_s()) > limit_s
         if not stalled:
