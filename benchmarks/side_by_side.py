@@ -9,6 +9,10 @@ a Python of its own (--torch-python), which needs torch and numpy; nothing of di
         [--controller mpi|gloo]
         [--contenders distbench,distbench_library,keras,pytorch,mpi,peak]
         [--torch-python PATH] [--pairs auto|always|never] [--smoke] [--name NAME]
+    python benchmarks/side_by_side.py --again FILE.json,FILE.json --name NAME
+
+--again measures nothing: it joins what was measured, and works out ratios and verdicts anew. Of a section
+that is in several files the last counts.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import json
 import os
 import signal
 import statistics
@@ -46,6 +51,9 @@ def main() -> None:
     arguments = _arguments()
     for number in ENDING_SIGNALS:  # a shell may have had SIGINT ignored
         signal.signal(number, _as_interrupt)
+    if arguments.again:
+        _join(arguments)
+        return
     lines: list[str] = []
     sections: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="side-by-side-") as folder:
@@ -60,6 +68,26 @@ def main() -> None:
                 print("\n".join(section.lines()), flush=True)
     if any(section["failed"] for section in sections):
         sys.exit(1)
+
+
+def _join(arguments: argparse.Namespace) -> None:
+    """What several runs on one machine have measured, as one document."""
+    sections: dict[str, Section] = {}
+    documents = [json.loads(path.read_text()) for path in arguments.again]
+    for document in documents:
+        for one in document["sections"]:
+            sections[one["label"]] = Section.again(one, arguments)
+    lines = [line for section in sections.values() for line in [*section.lines(), ""]]
+    joined = {
+        "runs": [{name: one[name] for name in ("settings", "horovod")} for one in documents],
+        "manifest": documents[-1]["manifest"],
+        "sections": [section.document() for section in sections.values()],
+    }
+    save(f"side_by_side_{arguments.name}", lines, joined, arguments.output)
+
+
+def _paths(text: str) -> list[Path]:
+    return [Path(part) for part in text.split(",")]
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,6 +108,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="a tiny network that is no VGG")
     parser.add_argument("--name", help="of the files: side_by_side_NAME")
     parser.add_argument("--output", type=Path, help="folder of the files (benchmarks/output)")
+    parser.add_argument("--again", type=_paths, help="JSON files of earlier runs on this machine")
     arguments = parser.parse_args()
     if launched_as(os.environ) != ALONE:
         parser.error("it starts its ranks itself; run it without a launcher")
@@ -148,11 +177,26 @@ class Section:
         self._peak_rss_bytes: dict[str, int] = {}
         self._groups: list[comparison.Times] = []
         self._how = ""
+        over = f"Horovod over {arguments.controller}"
+        self._horovod = over if task.ranks > 1 else "without an allreduce"
         self._pythons = {"pytorch": arguments.torch_python}
+
+    @classmethod
+    def again(cls, document: dict[str, Any], arguments: argparse.Namespace) -> Section:
+        """A section that was measured before, from its document."""
+        section = cls(Task(**document["task"]), arguments)
+        section._absent, section._failed = document["absent"], document["failed"]
+        section._facts, section._steps = document["facts"], document["steps_per_round"]
+        section._peak_rss_bytes, section._how = document["peak_rss_bytes"], document["how"]
+        section._horovod = document["controller"]
+        for group in document["round_medians_s"]:
+            keys = {name: tuple(name.split(" ", 1)) for name in group}
+            section._groups.append({keys[name]: values for name, values in group.items()})
+        return section
 
     def measure(self, folder: Path) -> Iterator[None]:
         """All groups, one after the other; what there is can be told after each."""
-        self._say(f"== {self._task.label}, {self._controller()}")
+        self._say(f"== {self._task.label}, {self._horovod}")
         present = []
         for name in self._arguments.contenders:
             reason = start.reason_missing(name, self._task, self._pythons)
@@ -170,11 +214,6 @@ class Section:
             except ContenderFailedError as error:
                 self._failed.append(f"{error}; not measured: {', '.join(group)}")
             yield
-
-    def _controller(self) -> str:
-        if self._task.ranks == 1:
-            return "without an allreduce"
-        return f"Horovod over {self._arguments.controller}"
 
     def _say(self, text: str) -> None:
         print(text, flush=True)
@@ -230,7 +269,7 @@ class Section:
     def lines(self) -> list[str]:
         """The section for the reader."""
         pairs, shares, exposed = self._found()
-        lines = [f"== {self._task.label}, {self._controller()}; {self._how}"]
+        lines = [f"== {self._task.label}, {self._horovod}; {self._how}"]
         lines += [f"{name}: {reason}" for name, reason in self._absent.items()]
         lines += [f"FAILED: {reason}" for reason in self._failed]
         for name, facts in self._facts.items():
@@ -258,7 +297,7 @@ class Section:
         return {
             "task": dataclasses.asdict(self._task),
             "label": self._task.label,
-            "controller": self._controller(),
+            "controller": self._horovod,
             "how": self._how,
             "absent": self._absent,
             "failed": self._failed,
