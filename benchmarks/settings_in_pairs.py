@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contenders import start, trial
+from contenders.cores import BIND_VARIABLE
 from contenders.job import ContenderFailedError, Job
 from contenders.task import Task
 from interleaved import ratio, ratio_text, save, spread, time_rounds
@@ -61,6 +62,7 @@ COMMUNICATION_SETTINGS = {
     "fusion_512_mib": Setting({"HOROVOD_FUSION_THRESHOLD": str(512 * 2**20)}),
     "one_group": Setting({"DISTBENCH_GROUPED_ALLREDUCE": "1"}),
     "four_groups": Setting({"DISTBENCH_GROUPED_ALLREDUCE": "4"}),
+    "bound_to_cores": Setting({BIND_VARIABLE: "1"}),
     "scaled_sum": Setting({"DISTBENCH_REDUCTION": "scaled_sum"}),
     "fp16": Setting({"DISTBENCH_COMPRESSION": "fp16"}),
 }

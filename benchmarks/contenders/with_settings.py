@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from contenders.cores import bind_if_asked
 from contenders.task import COMPUTING, Contender, Task
 from contenders.with_distbench import build_with
 from distbench.config import Config
@@ -14,6 +15,7 @@ REDUCING = ("allreduce", "forward_backward_allreduce")
 
 def build(task: Task) -> Contender:
     """The phases that compute, and where there are ranks to reduce with those that price it."""
+    bind_if_asked()
     config = Config(**read_overrides({}, os.environ))
     names = (*COMPUTING, *(REDUCING if task.ranks > 1 else ()))
     return build_with(task, names, (config.convolution,), config)
