@@ -25,8 +25,8 @@ def test_the_sentence_says_how_much_is_lost_where_and_what_helps() -> None:
     (line,) = loss_lines([SLOW_WIRE])
     assert line == (
         "8 ranks reach 68.0 % (train_step; 31.20 ms of 97.52 ms lost). Largest part: exposed "
-        "communication (wire's lower bound), 12.30 ms, 12.6 points: a faster link, fewer bytes (fp16 "
-        "compression) or a larger batch per rank helps."
+        "communication (wire's lower bound), 12.30 ms, 12.6 points: a faster link, fewer bytes "
+        "(--compression fp16) or a larger batch per rank helps."
     )
 
 

@@ -40,8 +40,8 @@ def test_a_number_of_ranks_is_enough() -> None:
         "phases": ("train_step",),
     }
     one = tuning.cell((1, 0, 0, 0))
-    assert one.label == "threads_per_rank 2"
-    assert "--threads-per-rank" in command_of(one, "out", "python")
+    assert one.label == "convolution winograd"
+    assert "--convolution" in command_of(one, "out", "python")
 
 
 def test_the_default_axes_surround_the_files_own_settings() -> None:
