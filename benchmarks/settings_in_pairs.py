@@ -33,8 +33,8 @@ from distbench.worker import host
 CONTENDER = "distbench_settings"
 DEFAULT = "default"
 ALONE, BOTH = "forward_backward", "forward_backward_allreduce"
-DISTURBING = ("HOROVOD_", "DISTBENCH_", "OMPI_MCA_", "TF_", "GLIBC_")  # variables of the shell
-BLOCK_S = 1.5  # of a phase in a round, at the least
+DISTURBING = ("HOROVOD_", "DISTBENCH_", "OMPI_MCA_", "TF_ENABLE_", "TF_XLA_", "GLIBC_")  # variables of the shell
+BLOCK_S = 1.0  # of a phase in a round, at the least
 
 
 class Setting(NamedTuple):

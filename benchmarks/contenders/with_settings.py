@@ -10,12 +10,12 @@ from contenders.with_distbench import build_with
 from distbench.config import Config
 from distbench.overrides import read_overrides
 
-REDUCING = ("allreduce", "forward_backward_allreduce")
+REDUCING = ("forward_backward", "allreduce", "forward_backward_allreduce")
 
 
 def build(task: Task) -> Contender:
-    """The phases that compute, and where there are ranks to reduce with those that price it."""
+    """The phases that compute or, where there are ranks to reduce with, those that price that."""
     bind_if_asked()
     config = Config(**read_overrides({}, os.environ))
-    names = (*COMPUTING, *(REDUCING if task.ranks > 1 else ()))
+    names = REDUCING if task.ranks > 1 else COMPUTING
     return build_with(task, names, (config.convolution,), config)
