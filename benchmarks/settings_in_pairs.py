@@ -33,7 +33,8 @@ from distbench.worker import host
 CONTENDER = "distbench_settings"
 DEFAULT = "default"
 ALONE, BOTH = "forward_backward", "forward_backward_allreduce"
-DISTURBING = ("HOROVOD_", "DISTBENCH_", "OMPI_MCA_", "TF_ENABLE_", "TF_XLA_", "GLIBC_")  # variables of the shell
+# Variables of the shell that would change the default too.
+DISTURBING = ("HOROVOD_", "DISTBENCH_", "OMPI_MCA_", "TF_ENABLE_", "TF_XLA_", "GLIBC_")
 BLOCK_S = 1.0  # of a phase in a round, at the least
 
 
