@@ -10,7 +10,7 @@ from distbench.resolving import resolve
 from distbench.worker import preflight
 from distbench.worker.executed_ops import count_executed_ops
 from distbench.worker.network import Network
-from distbench.worker.phases import PhaseLadder
+from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.reducing import Reduction
 from distbench.worker.replica import Replica
 from distbench.worker.world import import_horovod, open_world
@@ -24,7 +24,16 @@ network = Network(config.network(), 2, seed=0, rank=world.rank)
 name = "forward_backward_allreduce"
 ladder = PhaseLadder(network, hvd, Replica(network.parameters))
 phase = ladder.build([name], Reduction(world.size, hvd.global_process_set))[name]
-executed = preflight.check_executed_allreduces(phase, count_executed_ops)
+
+
+def count_ops(called: Phase) -> preflight.Executed:
+    returned: list[object] = []
+    return preflight.Executed(
+        count_executed_ops(lambda: returned.append(called.run())), returned[0]
+    )
+
+
+executed = preflight.check_executed_allreduces(phase, count_ops).allreduces
 print(f"honest: executed {executed}", flush=True)
 
 
@@ -37,9 +46,7 @@ def loss_only() -> object:
 
 
 try:
-    preflight.check_executed_allreduces(
-        dataclasses.replace(phase, run=loss_only), count_executed_ops
-    )
+    preflight.check_executed_allreduces(dataclasses.replace(phase, run=loss_only), count_ops)
 except CorrectnessError as error:
     print(error, flush=True)
 world.close()
