@@ -39,7 +39,7 @@ def time_rounds(
     return times
 
 
-def ratio(times: Mapping[str, list[float]], above: str, below: str) -> dict[str, float]:
+def ratio(times: Mapping[Name, Sequence[float]], above: Name, below: Name) -> dict[str, float]:
     """Median and 95 % interval of the rounds' ratios above ÷ below."""
     return spread([one / other for one, other in zip(times[above], times[below])])
 

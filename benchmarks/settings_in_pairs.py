@@ -21,18 +21,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contenders import start, trial
+from contenders import comparison, start, trial
 from contenders.cores import BIND_VARIABLE
 from contenders.job import ContenderFailedError, Job
 from contenders.task import Task
-from interleaved import ratio, ratio_text, save, spread, time_rounds
+from interleaved import ratio, ratio_text, save, time_rounds
 
 from distbench import vgg
 from distbench.worker import host
 
 CONTENDER = "distbench_settings"
 DEFAULT = "default"
-ALONE, BOTH = "forward_backward", "forward_backward_allreduce"
 # Variables of the shell that would change the default too.
 DISTURBING = ("HOROVOD_", "DISTBENCH_", "OMPI_MCA_", "TF_ENABLE_", "TF_XLA_", "GLIBC_")
 BLOCK_S = 1.0  # of a phase in a round, at the least
@@ -79,7 +78,7 @@ def main() -> None:
     lines = [f"{task.label}{over}; each setting beside the default, in pairs"]
     document: dict[str, Any] = {"label": task.label, "settings": {}, "failed": {}}
     known = KINDS[arguments.kind]
-    with tempfile.TemporaryDirectory(prefix="communication-settings-") as folder:
+    with tempfile.TemporaryDirectory(prefix="settings-in-pairs-") as folder:
         for name in arguments.settings:
             try:
                 times = _measured(name, known[name], task, arguments.rounds, Path(folder))
@@ -161,18 +160,13 @@ def _found(name: str, times: Times) -> dict[str, Any]:
     phases = [phase for who, phase in times if who == name]
     found: dict[str, Any] = {
         "ratios_to_default": {
-            phase: ratio({"this": times[name, phase], "it": times[DEFAULT, phase]}, "this", "it")
-            for phase in phases
+            phase: ratio(times, (name, phase), (DEFAULT, phase)) for phase in phases
         }
     }
-    if BOTH in phases:
-        found["exposed_s"] = {who: spread(_exposed_s(who, times)) for who in (name, DEFAULT)}
+    shown = comparison.exposed(times, (name, DEFAULT))
+    if shown:
+        found["exposed_s"] = {one.contender: one.seconds for one in shown}
     return found
-
-
-def _exposed_s(who: str, times: Times) -> list[float]:
-    pairs = zip(times[who, BOTH], times[who, ALONE], strict=True)
-    return [both - alone for both, alone in pairs]
 
 
 def _lines(name: str, found: Mapping[str, Any]) -> list[str]:

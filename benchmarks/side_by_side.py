@@ -79,7 +79,7 @@ def _join(arguments: argparse.Namespace) -> None:
             sections[one["label"]] = Section.again(one, arguments)
     lines = [line for section in sections.values() for line in [*section.lines(), ""]]
     joined = {
-        "runs": [{name: one[name] for name in ("settings", "horovod")} for one in documents],
+        "runs": [run for document in documents for run in document["runs"]],
         "manifest": documents[-1]["manifest"],
         "sections": [section.document() for section in sections.values()],
     }
@@ -152,13 +152,16 @@ def _as_interrupt(number: int, frame: Any) -> NoReturn:
 def _save(arguments: argparse.Namespace, lines: list[str], sections: list[dict[str, Any]]) -> None:
     machine = {key: value for key, value in host.machine().items() if key != "host"}
     settings = ("rounds", "block_s", "controller", "contenders", "pairs", "smoke")
-    document = {
+    run = {
         "settings": {name: getattr(arguments, name) for name in settings},
         "horovod": {
             name: value
             for name, value in {**HOROVOD, **os.environ}.items()
             if name.startswith("HOROVOD_")
         },
+    }
+    document = {
+        "runs": [run],
         "manifest": machine,
         "sections": sections,
     }

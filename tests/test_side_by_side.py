@@ -196,7 +196,7 @@ def test_earlier_runs_are_joined_and_judged_anew(
             }
             for ranks, seconds in sections
         ]
-        document = {"settings": {}, "horovod": {}, "manifest": {}, "sections": found}
+        document = {"runs": [{"settings": name}], "manifest": {}, "sections": found}
         path = tmp_path / name
         path.write_text(json.dumps(document))
         return path
@@ -205,7 +205,9 @@ def test_earlier_runs_are_joined_and_judged_anew(
     flags = ["--again", f"{first},{second}", "--name", "both", "--output", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["side_by_side.py", *flags])
     script.main()
-    sections = json.loads((tmp_path / "side_by_side_both.json").read_text())["sections"]
+    both = json.loads((tmp_path / "side_by_side_both.json").read_text())
+    assert [run["settings"] for run in both["runs"]] == ["1.json", "2.json"]
+    sections = both["sections"]
     verdicts = [(one["task"]["ranks"], one["goals"][0]["verdict"]) for one in sections]
     assert verdicts == [(1, "met"), (2, "not met")]
     text = (tmp_path / "side_by_side_both.txt").read_text()

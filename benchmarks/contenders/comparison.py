@@ -54,11 +54,7 @@ def _pair(times: Times, phase: str, other: Key) -> Compared:
     ours = (OURS, phase)
     contender = other[0] if other[0] != "mpi" else f"mpi {other[1]}"
     seconds, our_seconds = statistics.median(times[other]), statistics.median(times[ours])
-    return Compared(phase, contender, seconds, our_seconds, _ratio(times, other, ours))
-
-
-def _ratio(times: Times, above: Key, below: Key) -> Spread:
-    return ratio({"above": list(times[above]), "below": list(times[below])}, "above", "below")
+    return Compared(phase, contender, seconds, our_seconds, ratio(times, other, ours))
 
 
 class Share(NamedTuple):
@@ -109,10 +105,10 @@ class Exposed(NamedTuple):
     share: Spread  # of forward_backward_allreduce
 
 
-def exposed(times: Times) -> list[Exposed]:
-    """Of every contender that has both phases."""
+def exposed(times: Times, contenders: Sequence[str] = (OURS, *PEERS)) -> list[Exposed]:
+    """Of every one that has both phases."""
     found = []
-    for name in (OURS, *PEERS):
+    for name in contenders:
         alone = times.get((name, "forward_backward"))
         both = times.get((name, "forward_backward_allreduce"))
         if alone is not None and both is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from contenders.comparison import OURS
-from contenders.start import HELPERS, PEERS
+from contenders.comparison import OURS, PEERS
+from contenders.start import HELPERS
 from contenders.task import Task
 from distbench import vgg
 from distbench.winograd_layers import tile_bytes

@@ -2,7 +2,7 @@
 
     python -m contenders.rank NAME --config D --batch-size 8 --ranks 2 --threads 1
 
-Started by side_by_side.py and communication_settings.py alone.
+Started by side_by_side.py and settings_in_pairs.py alone.
 """
 
 from __future__ import annotations

@@ -9,16 +9,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from contenders.comparison import LIBRARY, OURS, PEERS
 from contenders.job import Command
 from contenders.line import HOST
 from contenders.task import Task
 from distbench.launchers import Launch, launch_argv
 
 CONTROLLERS = ("mpi", "gloo")
-PEERS = ("keras", "pytorch")
 HELPERS = ("mpi", "peak")  # small, and no rivals: they bound what is possible
-OWN = ("distbench", "distbench_library")  # with the faster convolutions, with the library's
-CONTENDERS = (*OWN, *PEERS, *HELPERS)
+CONTENDERS = (OURS, LIBRARY, *PEERS, *HELPERS)
 # What a contender imports, but for the Horovod of more than one rank.
 _IMPORTS = {
     "distbench": "tensorflow, horovod.tensorflow",

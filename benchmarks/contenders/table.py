@@ -10,6 +10,9 @@ from contenders.comparison import Compared, Exposed, Share, Spread
 from contenders.goals import Goal
 from distbench import units
 
+DIRECT_SUMS = (
+    "(FLOPs of direct sums for all: Winograd's convolutions take fewer, and may pass 100 %)"
+)
 _COLUMNS = "{:<28}{:<28}{:>11}{:>11}  {:>7}  {}"
 
 
@@ -35,14 +38,13 @@ def pair_lines(pairs: Sequence[Compared]) -> list[str]:
 
 def share_lines(shares: Sequence[Share]) -> list[str]:
     """How near each contender comes to the peak, by the FLOPs of direct sums."""
-    return [
+    lines = [
         f"{one.contender} {one.phase}: {one.flops_per_s / 1e9:.1f} GFLOP/s a rank, "
         f"{one.share['median']:.1%} of the {one.peak_flops_per_s / 1e9:.1f} GFLOP/s of a matrix "
         f"product ({interval_text(one.share)})"
         for one in shares
-    ] + [
-        "(FLOPs of direct sums for all: Winograd's convolutions take fewer, and may pass 100 %)"
-    ] * bool(shares)
+    ]
+    return [*lines, DIRECT_SUMS] if lines else []
 
 
 def exposed_lines(found: Sequence[Exposed]) -> list[str]:

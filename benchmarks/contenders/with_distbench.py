@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from contenders.shortest import shortest_s
 from contenders.task import SEED, Contender, Task
 from contenders.tensorflow_gradients import absolute_sum, gradients_of
 from distbench.config import CONVOLUTIONS, Config
@@ -16,7 +16,6 @@ from distbench.winograd_layers import suited_layers
 from distbench.worker import host
 from distbench.worker.computing import Computing
 from distbench.worker.device import claim_device
-from distbench.worker.measure import time_block
 from distbench.worker.network import Network
 from distbench.worker.phases import Phase, PhaseLadder
 from distbench.worker.rank import prepare_environment
@@ -24,7 +23,6 @@ from distbench.worker.reducing import Reducing, Reduction
 from distbench.worker.replica import Replica
 from distbench.worker.world import World, import_horovod, open_world
 
-TRIAL_STEPS = 2
 MEANS = ("average", "scaled_sum")
 BY_DEFAULT = Config()
 
@@ -89,47 +87,49 @@ def _fastest(
     """The network with the convolutions that all ranks together find fastest; also why, in words."""
     if len(convolutions) == 1:
         return _with(network, convolutions[0]), convolutions[0]
-    seconds = {}
-    for name in convolutions:
-        if name == "library" or suited_layers(task.network(), task.batch_size):
-            phases = PhaseLadder(_with(network, name), None, replica)
-            (phase,) = phases.build(["forward_backward"], Reduction(1)).values()
-            seconds[name] = max(world.allgather_json(_seconds(phase)))
-    best = min(seconds, key=lambda name: seconds[name])
-    return _with(network, best), _why(best, "forward_backward", seconds)
+    is_served = bool(suited_layers(task.network(), task.batch_size))
+    ladders = {
+        name: PhaseLadder(_with(network, name), None, replica)
+        for name in convolutions
+        if name == "library" or is_served
+    }
+    best, why = _best("forward_backward", ladders, Reduction(1), world)
+    return _with(network, best), why
 
 
 def _fastest_reduction(
     network: Network, hvd: Any, replica: Replica, world: World, reductions: Sequence[str]
 ) -> tuple[Reducing, str]:
     """The same of what makes a mean of the gradients."""
-    seconds = {}
-    for name in reductions:
-        ladder = PhaseLadder(network, hvd, replica, Reducing(operation=name))
-        (phase,) = ladder.build(["allreduce"], _reduction(world)).values()
-        seconds[name] = max(world.allgather_json(_seconds(phase)))
+    ladders = {
+        name: PhaseLadder(network, hvd, replica, Reducing(operation=name)) for name in reductions
+    }
+    best, why = _best("allreduce", ladders, _reduction(world), world)
+    return Reducing(operation=best), why
+
+
+def _best(
+    phase: str, ladders: Mapping[str, PhaseLadder], reduction: Reduction, world: World
+) -> tuple[str, str]:
+    """The ladder whose `phase` is the shortest on the slowest rank, by name; and why, in words."""
+    import tensorflow as tf
+
+    sync = tf.test.experimental.sync_devices
+    seconds = {
+        name: max(
+            world.allgather_json(shortest_s(ladder.build([phase], reduction)[phase].run, sync))
+        )
+        for name, ladder in ladders.items()
+    }
     best = min(seconds, key=lambda name: seconds[name])
-    return Reducing(operation=best), _why(best, "allreduce", seconds)
-
-
-def _why(best: str, phase: str, seconds: Mapping[str, float]) -> str:
     told = ", ".join(f"{name} {one:.3g} s" for name, one in seconds.items())
-    return f"{best} ({phase}: {told})"
+    return best, f"{best} ({phase}: {told})"
 
 
 def _with(network: Network, convolution: str) -> Network:
     other = copy.copy(network)
     other.computing = network.computing._replace(convolution=convolution)
     return other
-
-
-def _seconds(phase: Phase) -> float:
-    """The shorter of two steps after the one that compiles."""
-    import tensorflow as tf
-
-    phase.run()
-    sync = tf.test.experimental.sync_devices
-    return min(time_block(phase.run, sync, time.perf_counter_ns, TRIAL_STEPS).duration_ns) / 1e9
 
 
 def _reduced_sum(phases: Mapping[str, Phase]) -> Callable[[], float] | None:

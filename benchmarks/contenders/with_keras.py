@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from contenders.shortest import shortest_s
 from contenders.task import (
     COMPUTING,
     DROPOUT_RATE,
@@ -22,11 +23,9 @@ from contenders.task import (
 )
 from contenders.tensorflow_gradients import absolute_sum, gradients_of, set_threads
 from distbench import vgg
-from distbench.worker.measure import time_block
 from distbench.worker.rank import prepare_environment
 
 APPLICATIONS = {"D": "VGG16", "E": "VGG19"}
-TRIAL_STEPS = 2
 
 
 def build(task: Task) -> Contender:
@@ -168,7 +167,8 @@ def _faster(function: Callable[[], Any], hvd: Any) -> tuple[Callable[[], Any], s
 
     plain, with_xla = tf.function(function), tf.function(function, jit_compile=True)
     try:
-        seconds = [_seconds(plain), _seconds(with_xla)]
+        sync = tf.test.experimental.sync_devices
+        seconds = [shortest_s(plain, sync), shortest_s(with_xla, sync)]
     except tf.errors.OpError as error:
         return plain, f"no: {type(error).__name__}"
     if hvd is not None:
@@ -176,14 +176,3 @@ def _faster(function: Callable[[], Any], hvd: Any) -> tuple[Callable[[], Any], s
     is_faster = seconds[1] < seconds[0]
     why = f"{'yes' if is_faster else 'no'}: {seconds[1]:.3g} s with, {seconds[0]:.3g} s without"
     return (with_xla if is_faster else plain), why
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    """The shorter of two steps after the one that compiles."""
-    import time
-
-    import tensorflow as tf
-
-    function()
-    sync = tf.test.experimental.sync_devices
-    return min(time_block(function, sync, time.perf_counter_ns, TRIAL_STEPS).duration_ns) / 1e9

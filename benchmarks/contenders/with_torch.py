@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import datetime
+import functools
 import itertools
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy
 import torch
 
 from contenders.proof import Gradient
+from contenders.shortest import shortest_s
 from contenders.task import (
     COMPUTING,
     DROPOUT_RATE,
@@ -25,11 +26,9 @@ from contenders.task import (
     Task,
 )
 from distbench import vgg
-from distbench.worker.measure import time_block
 from distbench.worker.network import CONVOLUTION_BIAS, FULLY_CONNECTED_BIAS
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-TRIAL_STEPS = 2
 NEVER = datetime.timedelta(days=1)  # a stopped rank must not be taken for a lost one
 
 
@@ -179,7 +178,7 @@ def _choose(
         model, images = _laid_out(model, layout), _laid_out(images, layout)
         for phase, call in ((COMPUTING[0], _forward), (COMPUTING[1], _forward_backward)):
             model.train(phase != "forward")
-            seconds[phase].append(_seconds(call, model, images))
+            seconds[phase].append(shortest_s(functools.partial(call, model, images), lambda: None))
     model.zero_grad(set_to_none=True)
     chosen = {}
     for phase, own in seconds.items():
@@ -191,12 +190,6 @@ def _choose(
         tried = {f"{layout} {threads}": one for (layout, threads), one in zip(settings, total)}
         told[phase] = {name: f"{float(one):.3g} s" for name, one in tried.items()}
     return chosen, told
-
-
-def _seconds(call: Callable[[Any, Any], Any], model: Any, images: Any) -> float:
-    call(model, images)
-    times = time_block(lambda: call(model, images), lambda: None, time.perf_counter_ns, TRIAL_STEPS)
-    return min(times.duration_ns) / 1e9
 
 
 def _described(gradients: list[Any]) -> list[Gradient | None]:

@@ -124,10 +124,6 @@ def _check_pattern(
     for tensor, variable in enumerate(phase.inputs):
         variable.assign(pattern.sent(index, tensor, variable.shape))
     outputs = phase.run()
-    if len(outputs) != len(shapes):
-        raise CorrectnessError(
-            f"allreduce returned {len(outputs)} tensors instead of {len(shapes)}; {WRONG_WORK}"
-        )
     found = [tuple(output.shape) for output in outputs]
     if found != [tuple(shape) for shape in shapes]:
         raise CorrectnessError(

@@ -141,10 +141,8 @@ def _prove_group(
 
 def _op_by_op(session: Session, group: Group) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """The group's reduction, asked for outside of any compiled function."""
-    reducer, among = (
-        Reducer(session.hvd, Reducing.of(session.config)),
-        reduction_of(session.world, group),
-    )
+    reducer = Reducer(session.hvd, Reducing.of(session.config))
+    among = reduction_of(session.world, group)
     scale = reducer.scale(among)
     return lambda gradients: reducer.reduced([one * scale for one in gradients], "proof", among)
 
