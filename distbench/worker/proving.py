@@ -22,7 +22,7 @@ from distbench.worker.reducing import Reducer, Reducing, Reduction
 from distbench.worker.world import World
 
 FIRST_CALLS, PREFLIGHT = "first calls", "preflight"  # stages of the start
-COMPUTING_PHASES = ("forward", "forward_backward")
+LOCAL_PHASES = ("forward", "forward_backward")  # which communicate with nobody
 
 if TYPE_CHECKING:
     from distbench.worker.session import Built, Session
@@ -60,7 +60,7 @@ def call_first(session: Session, built: Built) -> None:
         called: set[int] = set()
         for phases in built.phases.values():
             by_filling = "allreduce" in phases  # which calls forward_backward
-            for name in (*COMPUTING_PHASES, "allreduce"):
+            for name in (*LOCAL_PHASES, "allreduce"):
                 phase = phases.get(name)
                 if phase is None or id(phase) in called:
                     continue
@@ -78,7 +78,7 @@ def _telling_first_calls_apart(session: Session) -> preflight.OpCounter:
     called: set[int] = set()
 
     def count(phase: Phase) -> preflight.Executed:
-        is_first = phase.name not in COMPUTING_PHASES and id(phase) not in called
+        is_first = phase.name not in LOCAL_PHASES and id(phase) not in called
         called.add(id(phase))
         returned: list[Any] = []
 
@@ -100,7 +100,7 @@ def prove(session: Session, built: Built) -> dict[str, Any]:
     found: dict[str, Any] = {"computing": {}, "groups": {}}
     for batch, groups in _by_batch(config, session.groups).items():
         network, of_batch = built.networks.get(batch), found["computing"].setdefault(str(batch), {})
-        for name in COMPUTING_PHASES:
+        for name in LOCAL_PHASES:
             holding = [group for group in groups if name in phases_of(config, group)]
             ranks = sorted({rank for group in holding for rank in group.ranks})
             phase = next((built.phases_in(g)[name] for g in holding if built.phases_in(g)), None)
