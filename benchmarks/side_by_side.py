@@ -11,8 +11,8 @@ a Python of its own (--torch-python), which needs torch and numpy; nothing of di
         [--torch-python PATH] [--pairs auto|always|never] [--smoke] [--name NAME]
     python benchmarks/side_by_side.py --again FILE.json,FILE.json --name NAME
 
---again measures nothing: it joins what was measured, and works out ratios and verdicts anew. Of a section
-that is in several files the last counts.
+--again measures nothing: it joins what was measured, and works out ratios and verdicts anew. Of what is
+in several files the last counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
-from contenders import comparison, goals, memory, start, table, trial
+from contenders import comparison, goals, joined, memory, start, table, trial
 from contenders.job import ContenderFailedError, Job
 from contenders.task import Task
 from interleaved import save, time_rounds
@@ -72,18 +72,20 @@ def main() -> None:
 
 def _join(arguments: argparse.Namespace) -> None:
     """What several runs on one machine have measured, as one document."""
-    sections: dict[str, Section] = {}
+    found: dict[str, dict[str, Any]] = {}
     documents = [json.loads(path.read_text()) for path in arguments.again]
     for document in documents:
         for one in document["sections"]:
-            sections[one["label"]] = Section.again(one, arguments)
-    lines = [line for section in sections.values() for line in [*section.lines(), ""]]
-    joined = {
+            label = one["label"]
+            found[label] = joined.joined(found[label], one) if label in found else one
+    sections = [Section.again(one, arguments) for one in found.values()]
+    lines = [line for section in sections for line in [*section.lines(), ""]]
+    whole = {
         "runs": [run for document in documents for run in document["runs"]],
         "manifest": documents[-1]["manifest"],
-        "sections": [section.document() for section in sections.values()],
+        "sections": [section.document() for section in sections],
     }
-    save(f"side_by_side_{arguments.name}", lines, joined, arguments.output)
+    save(f"side_by_side_{arguments.name}", lines, whole, arguments.output)
 
 
 def _paths(text: str) -> list[Path]:

@@ -20,3 +20,11 @@ def read_stat(folder: Path) -> ProcessStat:
     # The name in brackets may hold anything, so that fields count from the last bracket.
     fields = (folder / "stat").read_text().rpartition(")")[2].split()
     return ProcessStat(fields[0], int(fields[1]), int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+
+
+def resident_bytes(folder: Path = Path("/proc/self")) -> int | None:
+    """The memory that a process holds now; None where the kernel does not tell."""
+    try:
+        return int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

@@ -21,6 +21,11 @@ MAX_SECONDS = 1e9  # of a rank's life
 MAX_RATE = 1e30  # FLOP/s
 MAX_WORD = 4096  # characters of a name
 TIMES = ("start_ns", "duration_ns")
+MEMORY_FIELDS = (
+    "memory_before_network_bytes",
+    "peak_memory_bytes",
+    "device_peak_memory_bytes",
+)
 _BLOCK_FIELDS = {
     "phase": str,
     "group": str,
@@ -111,7 +116,7 @@ def problem_of_final(record: Mapping[str, Any]) -> str | None:
         return "final without valid stages in start_up_s"
     if not _is_duration(record.get("life_s", 0)):
         return "final without a valid life_s"
-    for name in ("peak_memory_bytes", "device_peak_memory_bytes"):
+    for name in MEMORY_FIELDS:
         value = record.get(name)
         if value is not None and not (type(value) is int and 0 <= value < MAX_BYTES):
             return f"final without a valid {name}"

@@ -10,6 +10,7 @@ def test_costs_are_rows_where_they_are_known(run_directory: Path) -> None:
     told = {
         "start_up_s": [["starting Python", 0.4], ["preflight", 25.0]],
         "life_s": 125.0,
+        "memory_before_network_bytes": 600_000_000,
         "peak_memory_bytes": 3_400_000_000,
         "device_peak_memory_bytes": None,
     }
@@ -18,7 +19,9 @@ def test_costs_are_rows_where_they_are_known(run_directory: Path) -> None:
         "starting Python 400 ms, preflight 25 s (of the slowest rank in each); preflight is 20.0 % of "
         "the run"
     )
-    assert rows["peak memory of a rank"].startswith("3.400 GB of its host; weights, gradients, ")
+    assert rows["peak memory of a rank"].startswith(
+        "3.400 GB of its host (TensorFlow and Horovod 600.0 MB before there was a network); weights, "
+    )
 
 
 def test_a_devices_memory_is_told_too(run_directory: Path) -> None:

@@ -52,8 +52,9 @@ def test_a_process_knows_its_age(tmp_path: Path) -> None:
 def test_a_rank_tells_its_life_and_memory() -> None:
     pulse = Pulse()
     pulse.enter("building the graph")
-    found = costs(pulse, CPU)
+    found = costs(pulse, CPU, 7)
     assert dict(found["start_up_s"])["starting Python"] == pytest.approx(process_age_s(), rel=0.5)
     assert found["life_s"] > 0
+    assert found["memory_before_network_bytes"] == 7
     assert 10e6 < found["peak_memory_bytes"] < 1e12
     assert found["device_peak_memory_bytes"] is None

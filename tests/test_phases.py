@@ -41,10 +41,46 @@ def test_allreduce_carries_what_forward_backward_returns() -> None:
     returned = [tf.random.normal(shape) for shape in network.vgg.parameter_shapes]
     ladder.__dict__["_forward_backward"] = SimpleNamespace(run=lambda: returned)
     phase = ladder.build(["allreduce"], Reduction(ranks=1))["allreduce"]
-    phase.fill_inputs()
+    phase.prepare()
     carried = phase.run()
     for left, right in zip(carried, returned):
         np.testing.assert_array_equal(left.numpy(), right.numpy())
+
+
+def test_momenta_and_what_allreduce_carries_take_turns() -> None:
+    """Each phase finds its own in the slots, whichever ran before it."""
+    network, replica, _ = lone_phases([])
+    calls: list[str] = []
+    returned = [tf.random.normal(shape) for shape in network.vgg.parameter_shapes]
+
+    def compute() -> list[Any]:
+        calls.append("forward_backward")
+        return returned
+
+    ladder = PhaseLadder(network, None, replica)
+    ladder.__dict__["_forward_backward"] = SimpleNamespace(run=compute)
+    phases = ladder.build(["allreduce", "train_step"], Reduction(ranks=1))
+    allreduce, train_step = phases["allreduce"], phases["train_step"]
+    assert allreduce.fill_inputs is not None
+
+    def carries_gradients() -> bool:
+        pairs = zip(allreduce.run(), returned)
+        return all(bool(tf.reduce_all(left == right)) for left, right in pairs)
+
+    for _ in range(2):  # what is still there is not computed again
+        allreduce.prepare()
+        assert carries_gradients()
+    assert len(calls) == 1
+    train_step.prepare()
+    assert not any(slot.numpy().any() for slot in replica.slots)
+    train_step.run()
+    allreduce.prepare()
+    assert carries_gradients()
+    allreduce.fill_inputs([tf.zeros(shape) for shape in network.vgg.parameter_shapes])
+    assert not carries_gradients()
+    allreduce.prepare()
+    assert carries_gradients()
+    assert len(calls) == 3
 
 
 def test_train_step_is_sgd_with_momentum() -> None:
@@ -207,6 +243,7 @@ def test_a_scaled_sum_of_equal_ranks_is_their_gradient() -> None:
         ladder.__dict__["_forward_backward"] = SimpleNamespace(
             run=lambda: [tf.ones(shape) for shape in network.vgg.parameter_shapes]
         )
-        built["allreduce"].fill_inputs()
-        assert all(bool(tf.reduce_all(one == 0.25)) for one in built["allreduce"].inputs)
+        replica.slots_hold = None
+        built["allreduce"].prepare()
+        assert all(bool(tf.reduce_all(one == 0.25)) for one in replica.slots)
         assert all(bool(tf.reduce_all(one == 1.0)) for one in built["allreduce"].run())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distbench.process_stat import read_stat
+from distbench.process_stat import read_stat, resident_bytes
 
 
 def test_this_process_is_read() -> None:
@@ -27,3 +27,13 @@ def test_what_is_none_is_an_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "stat").write_text(text)
     with pytest.raises((ValueError, IndexError)):
         read_stat(tmp_path)
+
+
+def test_the_memory_that_this_process_holds(tmp_path: Path) -> None:
+    before = resident_bytes()
+    held = bytearray(os.urandom(2**20)) * 64
+    after = resident_bytes()
+    assert before is not None
+    assert after is not None
+    assert 0.9 * len(held) < after - before < 2 * len(held)
+    assert resident_bytes(tmp_path) is None

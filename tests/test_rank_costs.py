@@ -37,10 +37,14 @@ def test_older_records_tell_nothing(run_directory: Path) -> None:
 
 
 def test_the_rank_that_took_most_memory_counts(run_directory: Path) -> None:
-    told = {"peak_memory_bytes": 3_000, "device_peak_memory_bytes": 500}
+    told = {
+        "memory_before_network_bytes": 600,
+        "peak_memory_bytes": 3_000,
+        "device_peak_memory_bytes": 500,
+    }
     found = memory(two_ranks(run_directory, told, {**told, "peak_memory_bytes": 4_000}))
     assert found is not None
-    assert (found.host_bytes, found.device_bytes) == (4_000, 500)
+    assert (found.host_bytes, found.before_network_bytes, found.device_bytes) == (4_000, 600, 500)
 
 
 def test_the_network_asks_for_what_the_formula_says(run_directory: Path) -> None:
@@ -54,9 +58,9 @@ def test_the_network_asks_for_what_the_formula_says(run_directory: Path) -> None
 def test_what_distbench_keeps_follows_the_phases(run_directory: Path) -> None:
     run = two_ranks(run_directory, {"peak_memory_bytes": 1})
     for phases, copies in (
-        (("forward",), 0),
+        (("forward", "allreduce"), 0),
         (("train_step",), 1),
-        (("allreduce", "train_step"), 2),
+        (("allreduce", "train_step"), 1),
     ):
         config = dataclasses.replace(run.config, phases=phases)
         found = memory(dataclasses.replace(run, config=config))

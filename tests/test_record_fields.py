@@ -162,6 +162,7 @@ def test_telemetry_that_readers_cannot_use_is_named(telemetry: Any) -> None:
         ("start_up_s", [["x" * 5000, 1.0]]),
         ("life_s", 1e12),
         ("life_s", None),
+        ("memory_before_network_bytes", True),
         ("peak_memory_bytes", 1.5),
         ("peak_memory_bytes", -1),
         ("device_peak_memory_bytes", 2**60),
@@ -171,6 +172,7 @@ def test_costs_that_no_rank_has_are_refused(name: str, value: object) -> None:
     whole = {
         "start_up_s": [["importing", 5.0]],
         "life_s": 100.0,
+        "memory_before_network_bytes": 600_000_000,
         "peak_memory_bytes": 3_000_000_000,
         "device_peak_memory_bytes": None,
     }

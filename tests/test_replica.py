@@ -8,21 +8,36 @@ from tests.tensorflow_fakes import lone_phases
 tf = pytest.importorskip("tensorflow")
 
 
-def test_restore_puts_weights_and_momenta_back() -> None:
+def test_restore_puts_the_weights_back() -> None:
     network, replica, phases = lone_phases(["train_step"])
     before = replica.snapshot()
-    run_twice = [phases["train_step"].run() for _ in range(2)]
-    assert run_twice
+    for _ in range(2):
+        phases["train_step"].run()
     changed = [parameter.numpy() for parameter in network.parameters]
     assert any(not np.array_equal(*pair) for pair in zip(before, changed))
     replica.restore(before)
     for parameter, value in zip(network.parameters, before):
         np.testing.assert_array_equal(parameter.numpy(), value)
-    assert all(not momentum.numpy().any() for momentum in replica.momenta)
+
+
+def test_slots_tell_what_they_hold_only_once_all_is_there() -> None:
+    _, replica, _ = lone_phases([])
+    ones = [tf.ones(slot.shape) for slot in replica.slots]
+    assert not any(slot.numpy().any() for slot in replica.slots)
+    replica.fill_slots(ones, "ones")
+    assert replica.slots_hold == "ones"
+    assert all(slot.numpy().all() for slot in replica.slots)
+    with pytest.raises(ValueError, match="shorter"):
+        replica.fill_slots(ones[:-1], "fewer")
+    assert replica.slots_hold is None
+    replica.fill_slots(ones, "ones")
+    replica.clear_slots()
+    assert replica.slots_hold is None
+    assert not any(slot.numpy().any() for slot in replica.slots)
 
 
 def test_nothing_is_made_that_no_phase_needs() -> None:
     _, replica, phases = lone_phases(["forward", "forward_backward"])
     phases["forward_backward"].run()
     replica.restore(replica.snapshot())
-    assert not {"momenta", "gradients"} & set(replica.__dict__)
+    assert "slots" not in replica.__dict__

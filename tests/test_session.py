@@ -113,19 +113,18 @@ def test_networks_of_strong_scaling_share_their_weights(tmp_path: Path) -> None:
 class Calls:
     """A phase that notes who was called."""
 
-    def __init__(self, name: str, log: list[str], is_filling: bool = False) -> None:
+    def __init__(self, name: str, log: list[str]) -> None:
         self.name, self._log = name, log
-        self.inputs = ["a variable"] if is_filling else []
 
     def run(self) -> None:
         self._log.append(self.name)
 
-    def fill_inputs(self) -> None:
-        self._log.append(f"{self.name} filled")
+    def prepare(self) -> None:
+        self._log.append(f"{self.name} prepared")
 
 
 def test_each_computing_phase_is_called_once_before_the_proofs(tmp_path: Path) -> None:
-    """Filling what allreduce carries is a call of forward_backward."""
+    """To prepare what allreduce carries is a call of forward_backward."""
     log: list[str] = []
     forward, alone = Calls("forward", log), Calls("forward_backward of one", log)
     many = Calls("forward_backward of many", log)
@@ -135,10 +134,10 @@ def test_each_computing_phase_is_called_once_before_the_proofs(tmp_path: Path) -
         "all": {
             "forward": forward,
             "forward_backward": many,
-            "allreduce": Calls("allreduce", log, is_filling=True),
+            "allreduce": Calls("allreduce", log),
             "train_step": Calls("train_step", log),
         },
     }
     built = session.Built(None, {}, phases)  # type: ignore[arg-type]
     proving.call_first(a_session(FakeWorld(0, 1), tmp_path), built)
-    assert log == ["forward", "forward_backward of one", "allreduce filled"]
+    assert log == ["forward", "forward_backward of one", "allreduce prepared"]

@@ -50,6 +50,7 @@ def contenders(monkeypatch: pytest.MonkeyPatch) -> Any:
     import contenders.comparison
     import contenders.goals
     import contenders.job
+    import contenders.joined
     import contenders.memory
     import contenders.proof
     import contenders.task
@@ -212,6 +213,45 @@ def test_earlier_runs_are_joined_and_judged_anew(
     assert verdicts == [(1, "met"), (2, "not met")]
     text = (tmp_path / "side_by_side_both.txt").read_text()
     assert text.count("pytorch: not installed") == 2
+
+
+def test_contenders_of_two_runs_are_joined_into_one_section(contenders: Any) -> None:
+    """What both have counts as the later run has it; distbench stays beside each in its own rounds."""
+
+    def section(how: str, absent: dict[str, str], *groups: dict[str, float]) -> dict[str, Any]:
+        names = {name.split(" ", 1)[0] for group in groups for name in group}
+        return {
+            "how": how,
+            "absent": absent,
+            "failed": [],
+            "round_medians_s": [{name: [s] * 6 for name, s in group.items()} for group in groups],
+            **{field: dict.fromkeys(names, how) for field in contenders.joined._BY_CONTENDER},
+        }
+
+    first = section(
+        "first",
+        {"pytorch": "not installed"},
+        {"distbench forward": 1.0, "keras forward": 2.0, "mpi memory_copy": 3.0},
+        {"distbench forward": 1.1, "distbench_library forward": 1.5},
+    )
+    second = section(
+        "second",
+        {"peak": "failed"},
+        {"distbench forward": 4.0, "pytorch forward": 5.0},
+        {"distbench forward": 4.1, "distbench_library forward": 6.0},
+    )
+    found = contenders.joined.joined(first, second)
+    assert [
+        {name: times[0] for name, times in one.items()} for one in found["round_medians_s"]
+    ] == [
+        {"distbench forward": 1.0, "keras forward": 2.0, "mpi memory_copy": 3.0},
+        {"distbench forward": 4.0, "pytorch forward": 5.0},
+        {"distbench forward": 4.1, "distbench_library forward": 6.0},
+    ]
+    assert found["facts"]["keras"] == "first"
+    assert found["facts"]["distbench_library"] == "second"
+    assert found["absent"] == {"peak": "failed"}
+    assert found["how"] == "first; and in another run second"
 
 
 # Memory

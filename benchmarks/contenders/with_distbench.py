@@ -63,12 +63,11 @@ def build_with(
         reducing, reduced = _fastest_reduction(network, hvd, replica, world, reductions)
     ladder = PhaseLadder(network, hvd, replica, reducing, config.xla)
     phases = ladder.build(names, _reduction(world))
-    for phase in phases.values():
-        phase.fill_inputs()
     return Contender(
         rank=world.rank,
         phases={name: phase.run for name, phase in phases.items()},
         synchronise=tf.test.experimental.sync_devices,
+        before_block=lambda name: phases[name].prepare(),
         gradients=lambda: gradients_of(phases["forward_backward"].run()),
         reduced_sum=_reduced_sum(phases),
         close=world.close,
@@ -115,12 +114,11 @@ def _best(
     import tensorflow as tf
 
     sync = tf.test.experimental.sync_devices
-    seconds = {
-        name: max(
-            world.allgather_json(shortest_s(ladder.build([phase], reduction)[phase].run, sync))
-        )
-        for name, ladder in ladders.items()
-    }
+    seconds = {}
+    for name, ladder in ladders.items():
+        built = ladder.build([phase], reduction)[phase]
+        built.prepare()
+        seconds[name] = max(world.allgather_json(shortest_s(built.run, sync)))
     best = min(seconds, key=lambda name: seconds[name])
     told = ", ".join(f"{name} {one:.3g} s" for name, one in seconds.items())
     return best, f"{best} ({phase}: {told})"

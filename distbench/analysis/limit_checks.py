@@ -12,7 +12,7 @@ from distbench import units
 from distbench.analysis.check import Check
 from distbench.analysis.collect import Run
 from distbench.analysis.device_peaks import MEASURED
-from distbench.analysis.limits import COMPUTING_PHASES, Limits
+from distbench.analysis.limits import PHASES_WITH_FLOPS, Limits
 from distbench.winograd_layers import share_of_macs
 
 # Speeds and peaks are given with two digits, and the median of a few noisy steps is off by a little.
@@ -47,7 +47,7 @@ def _utilisations(run: Run, limits: Limits) -> Iterator[Check]:
         # A peak that was measured with all devices busy bounds only what is timed like that.
         if limits.peak_kind == MEASURED and row.size < run.size:
             continue
-        for name in (*COMPUTING_PHASES, "backward"):
+        for name in (*PHASES_WITH_FLOPS, "backward"):
             if getattr(row, f"mfu_{name}") * _share_of_macs(run, row.size) > MOST_UTILISATION:
                 yield _beyond_peak(name, row, limits)
                 break  # one finding for a size: the others follow from it

@@ -27,7 +27,7 @@ from distbench.groups import REDUCING
 from distbench.records import RankRecords
 
 NAN = float("nan")
-COMPUTING_PHASES = tuple(phase for phase in PHASES if phase != "allreduce")
+PHASES_WITH_FLOPS = tuple(phase for phase in PHASES if phase != "allreduce")
 BYTES_PER_GB = 1e9
 
 
@@ -267,9 +267,9 @@ def _utilisation(
 ) -> dict[str, float]:
     """The MFU of every phase that computes, under its column."""
     network, images = run.config.network(), run.config.batch_of(point.size)
-    flops = dict.fromkeys(COMPUTING_PHASES, network.forward_backward_flops)
+    flops = dict.fromkeys(PHASES_WITH_FLOPS, network.forward_backward_flops)
     flops["forward"] = network.forward_flops
-    times_s = {name: _step_s(summary, point.group, name) for name in COMPUTING_PHASES}
+    times_s = {name: _step_s(summary, point.group, name) for name in PHASES_WITH_FLOPS}
     backward_s = times_s["forward_backward"] - times_s["forward"]
     times_s["backward"] = backward_s if backward_s > 0 else NAN
     flops["backward"] = network.forward_backward_flops - network.forward_flops

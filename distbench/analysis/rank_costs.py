@@ -21,11 +21,11 @@ class StartUp(NamedTuple):
 class Memory(NamedTuple):
     """Bytes of the rank that took most, and what the network asks of each.
 
-    `kept_bytes` is what distbench holds besides: the weights to be put back after training, and the
-    gradients that `allreduce` carries.
+    `kept_bytes` is what distbench holds besides: the weights to be put back after training.
     """
 
     host_bytes: int
+    before_network_bytes: int | None  # of them, by TensorFlow and Horovod alone; the most of a rank
     device_bytes: int | None
     expected_bytes: int
     kept_bytes: int
@@ -48,20 +48,19 @@ def start_up(run: Run) -> StartUp | None:
 def memory(run: Run) -> Memory | None:
     """None where no rank has told it."""
     finals = [records.final or {} for records in run.ranks]
-    of_hosts = [final["peak_memory_bytes"] for final in finals if final.get("peak_memory_bytes")]
-    of_devices = [
-        final["device_peak_memory_bytes"]
-        for final in finals
-        if final.get("device_peak_memory_bytes")
-    ]
-    if not of_hosts:
+
+    def most(name: str) -> int | None:
+        return max((final[name] for final in finals if final.get(name)), default=None)
+
+    of_host = most("peak_memory_bytes")
+    if of_host is None:
         return None
-    copies = sum(name in run.config.phases for name in ("train_step", "allreduce"))
     return Memory(
-        max(of_hosts),
-        max(of_devices, default=None),
+        of_host,
+        most("memory_before_network_bytes"),
+        most("device_peak_memory_bytes"),
         expected_bytes(run),
-        copies * run.config.network().grad_bytes,
+        run.config.network().grad_bytes if "train_step" in run.config.phases else 0,
     )
 
 
@@ -70,8 +69,8 @@ def expected_bytes(run: Run) -> int:
 
     Winograd's convolutions also keep their transformed tiles.
 
-    A rank's process takes more: TensorFlow and MPI themselves, the `kept_bytes`, and while preflight
-    compares gradients one copy more.
+    A rank's process takes more: TensorFlow and Horovod themselves, the `kept_bytes`, and what MPI holds
+    while it sums: as much as the largest tensor.
     """
     network = run.config.network()
     smallest = min((1, *run.config.sizes)) if run.config.scaling == "strong" else 1

@@ -20,13 +20,18 @@ def cost_rows(run: Run) -> Iterator[tuple[str, str]]:
             f"{units.percent(spent.preflight_share)} of the run",
         )
     if taken is not None:
-        device = ""
+        before, device = "", ""
+        if taken.before_network_bytes is not None:
+            before = (
+                f" (TensorFlow and Horovod {units.decimal_bytes(taken.before_network_bytes)} before there "
+                "was a network)"
+            )
         if taken.device_bytes is not None:
             device = f" and {units.decimal_bytes(taken.device_bytes)} of its device"
         yield (
             "peak memory of a rank",
-            f"{units.decimal_bytes(taken.host_bytes)} of its host{device}; weights, gradients, reduced "
-            "gradients, momenta, fusion buffer and activations make "
-            f"{units.decimal_bytes(taken.expected_bytes)}, the copies of weights and gradients that "
-            f"distbench keeps {units.decimal_bytes(taken.kept_bytes)}",
+            f"{units.decimal_bytes(taken.host_bytes)} of its host{before}{device}; weights, gradients, "
+            "reduced gradients, momenta, fusion buffer and activations make "
+            f"{units.decimal_bytes(taken.expected_bytes)}, the copy of the weights that distbench keeps "
+            f"{units.decimal_bytes(taken.kept_bytes)}",
         )

@@ -15,16 +15,18 @@ from distbench.worker.pulse import Pulse
 PROCESS_START = "starting Python"
 
 
-def costs(pulse: Pulse, device: Device) -> dict[str, Any]:
-    """For the final record: `start_up_s` by stage, `life_s`, and the peak memory in bytes.
+def costs(pulse: Pulse, device: Device, before_network_bytes: int | None) -> dict[str, Any]:
+    """For the final record: `start_up_s` by stage, `life_s`, and the memory in bytes.
 
-    `life_s` goes from the process's start to now. A device's peak is None where TensorFlow does not
+    `life_s` goes from the process's start to now. `before_network_bytes` is what the process held when
+    TensorFlow and Horovod were there and no network. A device's peak is None where TensorFlow does not
     tell it, as on CPUs.
     """
     age_s = process_age_s()
     return {
         "start_up_s": list(start_up_s(pulse, age_s - (pulse.clock_s() - pulse.started_s)).items()),
         "life_s": age_s,
+        "memory_before_network_bytes": before_network_bytes,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "device_peak_memory_bytes": _device_peak_bytes(device),
     }

@@ -7,7 +7,7 @@ Each callable returns everything that it is timed for. TensorFlow prunes what no
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,12 +28,13 @@ MOMENTUM = 0.9
 class Phase:
     """One rung of the ladder.
 
-    `run` is the callable that is timed. Preflight proves what the very same compiled function computes
-    by what `run` leaves open: `with_keep_prob` takes the dropout's `keep_prob`, and `inputs` are the
-    variables that `allreduce` reduces, zero until `fill_inputs` has put the gradients of one real step
-    there: what the allreduce of a training job carries. `function` is the compiled function itself,
-    whose graph tells which settings are in use. Allreduces inside of XLA's code cannot be counted
-    (`is_countable`).
+    `run` is the callable that is timed; `prepare` comes before a block of it, outside of the timed span:
+    momenta are zero when a training starts, and `allreduce` carries the gradients of one real step, as
+    that of a training job does. Preflight proves what the very same compiled function computes by what
+    `run` leaves open: `with_keep_prob` takes the dropout's `keep_prob`, and `fill_inputs` puts other
+    values in the place of what `allreduce` carries, until the next `prepare`. `function` is the compiled
+    function itself, whose graph tells which settings are in use. Allreduces inside of XLA's code cannot
+    be counted (`is_countable`).
     """
 
     name: str
@@ -42,8 +43,8 @@ class Phase:
     allreduces_per_step: int
     changes_parameters: bool = False
     with_keep_prob: Callable[[Any], Any] | None = None
-    inputs: Sequence[Any] = ()
-    fill_inputs: Callable[[], None] = lambda: None
+    prepare: Callable[[], None] = lambda: None
+    fill_inputs: Callable[[Iterable[Any]], None] | None = None
     function: Any = None
     is_countable: bool = True
 
@@ -121,17 +122,19 @@ class PhaseLadder:
     def _allreduce(self, reduction: Reduction) -> Phase:
         import tensorflow as tf
 
-        inputs = self._replica.gradients
+        replica, scale = self._replica, self._reducer.scale(reduction)
 
-        def fill_inputs() -> None:
-            scale = self._reducer.scale(reduction)
-            for variable, gradient in zip(inputs, self._forward_backward.run()):
-                variable.assign(gradient if scale == 1.0 else gradient * scale)
+        def prepare() -> None:
+            carried = ("gradients", self._batch_size, scale)
+            if replica.slots_hold != carried:
+                gradients = self._forward_backward.run()
+                scaled = (one if scale == 1.0 else one * scale for one in gradients)
+                replica.fill_slots(scaled, carried)
 
         def allreduce() -> Any:
             if reduction.ranks == 1:
-                return [tf.identity(gradient) for gradient in inputs]
-            carried = [gradient.read_value() for gradient in inputs]
+                return [tf.identity(gradient) for gradient in replica.slots]
+            carried = [gradient.read_value() for gradient in replica.slots]
             return self._reducer.reduced(carried, "allreduce", reduction)
 
         function = _traced(allreduce, self._jit(True))
@@ -140,8 +143,8 @@ class PhaseLadder:
             run=function,
             images_per_step=0,
             allreduces_per_step=self._allreduces(reduction),
-            inputs=inputs,
-            fill_inputs=fill_inputs,
+            prepare=prepare,
+            fill_inputs=replica.fill_slots,
             function=function,
             is_countable=self._is_countable(reduction),
         )
@@ -173,7 +176,7 @@ class PhaseLadder:
     def _train_step(self, reduction: Reduction) -> Phase:
         import tensorflow as tf
 
-        parameters, momenta = self._replica.parameters, self._replica.momenta
+        parameters, momenta = self._replica.parameters, self._replica.slots
 
         def train_step(keep_prob: Any, *fed: Any) -> Any:
             gradients = self._reduced_gradients(reduction, keep_prob, *fed)
@@ -193,6 +196,7 @@ class PhaseLadder:
             allreduces=self._allreduces(reduction),
             changes_parameters=True,
             is_countable=self._is_countable(reduction),
+            prepare=self._replica.clear_slots,
         )
 
     def _gradient_phase(
@@ -202,6 +206,7 @@ class PhaseLadder:
         allreduces: int,
         changes_parameters: bool = False,
         is_countable: bool = True,
+        prepare: Callable[[], None] = lambda: None,
     ) -> Phase:
         import tensorflow as tf
 
@@ -214,6 +219,7 @@ class PhaseLadder:
             allreduces_per_step=allreduces,
             changes_parameters=changes_parameters,
             with_keep_prob=lambda value: call(tf.constant(value, tf.float32)),
+            prepare=prepare,
             function=function,
             is_countable=is_countable,
         )

@@ -76,11 +76,12 @@ class Counted(NamedTuple):
 
 
 def check_executed_allreduces(phase: Phase, count_ops: OpCounter) -> Counted:
-    """Runs the timed callable once and counts.
+    """Runs the timed callable once, prepared as before a block, and counts.
 
     A grouped op counts as the tensors that it reduces. What cannot be counted is proven by
     `prove_by_value`.
     """
+    phase.prepare()
     if not phase.is_countable:
         return Counted(phase.run(), None)
     executed, returned = count_ops(phase)
@@ -105,7 +106,7 @@ def check_reduced_values(
     """Sends patterns through the timed `allreduce` and requires what must come, element by element.
 
     `index` is this rank's place among the ranks that reduce together.
-    A pattern stands in the callable's own inputs, which hold gradients again afterwards.
+    A pattern stands in the callable's own inputs, which hold gradients again from the next block on.
 
     For a mean the rank at place r sends r' + ((e + t) mod F) / F for element e of tensor t, so that a
     tensor which is left out, swapped, shifted or reduced over other ranks gives another mean.
@@ -115,14 +116,13 @@ def check_reduced_values(
     """
     for pattern in patterns:
         _check_pattern(phase, shapes, pattern, index)
-    phase.fill_inputs()
 
 
 def _check_pattern(
     phase: Phase, shapes: Sequence[Sequence[int]], pattern: Pattern, index: int
 ) -> None:
-    for tensor, variable in enumerate(phase.inputs):
-        variable.assign(pattern.sent(index, tensor, variable.shape))
+    assert phase.fill_inputs is not None
+    phase.fill_inputs(pattern.sent(index, tensor, shape) for tensor, shape in enumerate(shapes))
     outputs = phase.run()
     found = [tuple(output.shape) for output in outputs]
     if found != [tuple(shape) for shape in shapes]:
@@ -243,6 +243,7 @@ def prove_by_value(
     def prove(phase: Phase) -> float:
         assert network is not None
         assert phase.with_keep_prob is not None
+        phase.prepare()
         wanted = reduce(eager_gradients(network))
         found = as_list(phase.with_keep_prob(KEEP_PROB_INFERENCE))
         tolerance = gradient_tolerance(network.computing, device_kind)
@@ -324,6 +325,8 @@ def prove_after_timing(
     reduced = [name for name in REDUCED_PHASES if name in names]
     if reduced:
         phase = phases.get(reduced[0])
+        if phase is not None:
+            phase.prepare()
         gradients = as_list(phase.run()) if phase is not None else []
         digest = prove_reduced(reduced[0], gradients, shapes, members)
         return {"reduced_gradients_digest": digest}

@@ -65,8 +65,8 @@ def call_first(session: Session, built: Built) -> None:
                 if phase is None or id(phase) in called:
                     continue
                 called.add(id(phase))
-                if phase.inputs:
-                    phase.fill_inputs()
+                if name == "allreduce":
+                    phase.prepare()
                 elif not (by_filling and name == "forward_backward"):
                     phase.run()
 

@@ -1,8 +1,8 @@
-"""The variables of one rank that outlive a phase: weights, momenta and one set of gradients."""
+"""The variables of one rank that outlive a phase: weights, and one further set of their shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,25 +13,38 @@ if TYPE_CHECKING:
 class Replica:
     """One copy of the network's state, shared by all phases of all groups that this rank is in.
 
-    `parameters` holds the variables that training changes. Everything else is made at its first use,
-    so that a run which never trains holds no momenta.
+    `parameters` holds the variables that training changes. The `slots` are one further variable of each
+    parameter's shape, which two phases use in turn: `train_step` as its momenta, `allreduce` as the
+    gradients that it carries. What is there is made anew before each block (`Phase.prepare`), so that a
+    rank holds no copy more than a training job does. `slots_hold` tells what is there.
     """
 
     def __init__(self, parameters: Sequence[tf.Variable]) -> None:
         self.parameters = parameters
+        self.slots_hold: object = None
 
     @cached_property
-    def momenta(self) -> list[tf.Variable]:
-        """The optimizer's state, one variable of the parameter's shape each, zero at first."""
-        return [self._zeros(parameter) for parameter in self.parameters]
-
-    @cached_property
-    def gradients(self) -> list[tf.Variable]:
-        """What the phase `allreduce` carries: one variable of each parameter's shape.
+    def slots(self) -> list[tf.Variable]:
+        """Zero at first, and made at their first use: a run that only computes has none.
 
         In variables, since handing 32 tensors to a function costs Python half a millisecond.
         """
-        return [self._zeros(parameter) for parameter in self.parameters]
+        import tensorflow as tf
+
+        return [tf.Variable(tf.zeros_like(one), trainable=False) for one in self.parameters]
+
+    def fill_slots(self, values: Iterable[Any], held: object = None) -> None:
+        """Puts one value after the other there; `held` is what `slots_hold` says from now on."""
+        self.slots_hold = None
+        for slot, value in zip(self.slots, values, strict=True):
+            slot.assign(value)
+        self.slots_hold = held
+
+    def clear_slots(self) -> None:
+        """Momenta at the start of a training."""
+        import tensorflow as tf
+
+        self.fill_slots(tf.zeros_like(slot) for slot in self.slots)
 
     def snapshot(self) -> list[Any]:
         """The parameters' values as tensors in the host's memory, to be put back later."""
@@ -44,7 +57,7 @@ class Replica:
             ]
 
     def restore(self, values: Sequence[Any]) -> None:
-        """Puts the parameters back and the momenta to zero.
+        """Puts the parameters back.
 
         By copies that TensorFlow makes: those of NumPy's arrays lie outside of its memory pool, in pages
         that are new each time and take ten times as long to fill.
@@ -55,12 +68,3 @@ class Replica:
             with tf.device("/CPU:0"):
                 copy = tf.raw_ops.DeepCopy(x=value)
             parameter.assign(copy)
-        if "momenta" in self.__dict__:
-            for momentum in self.momenta:
-                momentum.assign(tf.zeros_like(momentum))
-
-    @staticmethod
-    def _zeros(parameter: tf.Variable) -> tf.Variable:
-        import tensorflow as tf
-
-        return tf.Variable(tf.zeros_like(parameter), trainable=False)

@@ -11,6 +11,7 @@ from distbench.config import Config
 from distbench.groups import REDUCING, Group
 from distbench.knobs import work_label
 from distbench.plan import PlannedBlock, phases_of, plan_blocks
+from distbench.process_stat import resident_bytes
 from distbench.rank_writer import RankWriter
 from distbench.worker import preflight, proving
 from distbench.worker.computing import Computing
@@ -89,6 +90,7 @@ def measure(session: Session) -> None:
     what = f"{work_label(config)} on {session.world.size} {session.device.kind}(s)"
     session.enter("making the weights", f"{what}, making the weights and the graph")
     session.saboteur.at("build")
+    before_network_bytes = resident_bytes()
     built = _build(session)
     weights = built.replica.snapshot() if "train_step" in config.phases else []
     session.enter(proving.FIRST_CALLS, "preflight: proving that every phase does its work")
@@ -105,7 +107,7 @@ def measure(session: Session) -> None:
     session.enter("the last checks", "checking weights and gradients after the last block")
     session.saboteur.at("final")
     found = proving.prove_after_timing(session, built)
-    spent = costs(session.pulse, session.device)
+    spent = costs(session.pulse, session.device, before_network_bytes)
     session.writer.append("final", trained_parameters_digest=trained, **found, **spent)
 
 
@@ -206,6 +208,7 @@ def _timed(session: Session, phase: Phase, block: PlannedBlock) -> dict[str, Any
             progress.step(block, duration_ns)
 
     step = session.saboteur.around(phase.name, phase.run)
+    phase.prepare()
     session.world.rendezvous()
     pulse.begin_steps()
     times = time_block(
