@@ -33,7 +33,15 @@ from distbench.worker import host
 CONTENDER = "distbench_settings"
 DEFAULT = "default"
 # Variables of the shell that would change the default too.
-DISTURBING = ("HOROVOD_", "DISTBENCH_", "OMPI_MCA_", "TF_ENABLE_", "TF_XLA_", "GLIBC_")
+DISTURBING = (
+    "HOROVOD_",
+    "DISTBENCH_",
+    "OMPI_MCA_",
+    "TF_ENABLE_",
+    "TF_ONEDNN_",
+    "TF_XLA_",
+    "GLIBC_",
+)
 BLOCK_S = 1.0  # of a phase in a round, at the least
 
 
@@ -52,6 +60,7 @@ COMPUTING_SETTINGS = {
     "one_inter_op_thread": Setting({"DISTBENCH_INTER_OP_THREADS": "1"}),
     "four_inter_op_threads": Setting({"DISTBENCH_INTER_OP_THREADS": "4"}),
     "huge_pages": Setting({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}),
+    "no_memory_pool": Setting({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}),
 }
 COMMUNICATION_SETTINGS = {
     "mpi_polls": Setting({"OMPI_MCA_mpi_yield_when_idle": "0"}),
