@@ -65,6 +65,7 @@ COMPUTING_SETTINGS = {
 COMMUNICATION_SETTINGS = {
     "mpi_polls": Setting({"OMPI_MCA_mpi_yield_when_idle": "0"}),
     "gloo": Setting({}, "gloo"),
+    "gloo_cycle_10_ms": Setting({"HOROVOD_CYCLE_TIME": "10"}, "gloo"),
     "cycle_0.1_ms": Setting({"HOROVOD_CYCLE_TIME": "0.1"}),
     "cycle_10_ms": Setting({"HOROVOD_CYCLE_TIME": "10"}),
     "no_fusion": Setting({"HOROVOD_FUSION_THRESHOLD": "0"}),

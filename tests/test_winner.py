@@ -36,7 +36,16 @@ def test_the_study_file_is_a_study_of_the_same_settings(tmp_path: Path) -> None:
     cell = tuning.cell((1, 1, 0))
     path = tmp_path / "winner.toml"
     path.write_text(winner.study_file(tuning.study, cell))
+    assert "controller" not in path.read_text()  # mpirun brings its own
     (read,) = cells_of(read_study(path))
     assert dict(read.settings) == winner.settings_of(cell)
     assert read.horovod == cell.horovod
     assert (read.ranks, read.hosts) == (2, "node-1:2")
+
+
+def test_the_study_file_keeps_the_controller_that_horovodrun_is_given() -> None:
+    tuning = tuning_of(
+        study={"name": "x", "ranks": 2, "controller": "mpi"}, axes={"threads_per_rank": [1, 2]}
+    )
+    text = winner.study_file(tuning.study, tuning.cell((1,)))
+    assert 'controller = "mpi"' in text

@@ -31,9 +31,10 @@ def study_file(study: Study, cell: Cell) -> str:
     own: dict[str, Any] = {
         "name": f"{study.name}, tuned"[:100],
         "launcher": study.launcher,
-        "controller": study.controller,
         "ranks": cell.ranks,
     }
+    if study.launcher == "local":  # the others bring their own
+        own["controller"] = study.controller
     if cell.hosts:
         own["hosts"] = [cell.hosts]
     if study.launcher_arguments:
