@@ -72,12 +72,12 @@ def main() -> None:
 
 def _join(arguments: argparse.Namespace) -> None:
     """What several runs on one machine have measured, as one document."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     documents = [json.loads(path.read_text()) for path in arguments.again]
     for document in documents:
         for one in document["sections"]:
-            label = one["label"]
-            found[label] = joined.joined(found[label], one) if label in found else one
+            which = (one["label"], one["controller"])
+            found[which] = joined.joined(found[which], one) if which in found else one
     sections = [Section.again(one, arguments) for one in found.values()]
     lines = [line for section in sections for line in [*section.lines(), ""]]
     whole = {
@@ -176,7 +176,7 @@ class Section:
     def __init__(self, task: Task, arguments: argparse.Namespace) -> None:
         self._task, self._arguments = task, arguments
         self._absent: dict[str, str] = {}
-        self._failed: list[str] = []
+        self._failed: list[dict[str, Any]] = []
         self._facts: dict[str, list[dict[str, Any]]] = {}
         self._steps: dict[str, dict[str, int]] = {}
         self._peak_rss_bytes: dict[str, int] = {}
@@ -217,7 +217,7 @@ class Section:
             try:
                 self._groups.append(self._measured(group, folder))
             except ContenderFailedError as error:
-                self._failed.append(f"{error}; not measured: {', '.join(group)}")
+                self._failed.append({"reason": str(error), "contenders": group})
             yield
 
     def _say(self, text: str) -> None:
@@ -276,7 +276,10 @@ class Section:
         pairs, shares, exposed = self._found()
         lines = [f"== {self._task.label}, {self._horovod}; {self._how}"]
         lines += [f"{name}: {reason}" for name, reason in self._absent.items()]
-        lines += [f"FAILED: {reason}" for reason in self._failed]
+        lines += [
+            f"FAILED: {one['reason']}; not measured: {', '.join(one['contenders'])}"
+            for one in self._failed
+        ]
         for name, facts in self._facts.items():
             lines += table.fact_lines(name, facts)
         lines += table.pair_lines(pairs)

@@ -13,6 +13,8 @@ def test_places_follow_the_work_and_can_be_compared() -> None:
     places = [pulse.place]
     pulse.enter_block(0, "forward, warm-up")
     places.append(pulse.place)
+    pulse.meet()
+    places.append(pulse.place)
     pulse.begin_steps()
     places.append(pulse.place)
     pulse.step_done(0, 1_500_000_000)
@@ -22,6 +24,7 @@ def test_places_follow_the_work_and_can_be_compared() -> None:
     assert places == [
         Place(SET_UP, BEFORE_BLOCK, 1),
         Place(0, BEFORE_BLOCK, 0),
+        Place(0, BEFORE_BLOCK, 1),
         Place(0, IN_STEPS, 0),
         Place(0, IN_STEPS, 1),
         Place(0, AFTER_BLOCK, 0),

@@ -15,6 +15,7 @@ from distbench.records import RankRecords, read_rank_file
 from distbench.worker import proving, session
 from distbench.worker.device import Device
 from distbench.worker.faults import Fault, Saboteur
+from distbench.worker.phases import Phase
 from distbench.worker.telemetry import NoTelemetry
 from tests.fakes import RUN_ID, FakeWorld, header, on_every_rank, study_config
 
@@ -141,3 +142,42 @@ def test_each_computing_phase_is_called_once_before_the_proofs(tmp_path: Path) -
     built = session.Built(None, {}, phases)  # type: ignore[arg-type]
     proving.call_first(a_session(FakeWorld(0, 1), tmp_path), built)
     assert log == ["forward", "forward_backward of one", "allreduce prepared"]
+
+
+class LoggedTelemetry:
+    """Reads something, and notes when."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+
+    def read(self) -> dict[str, int]:
+        self._log.append("telemetry")
+        return {"energy_mj": len(self._log)}
+
+
+def test_what_prepares_a_block_is_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of its steps, nor of its energy, nor of the time after the ranks have met."""
+    log: list[str] = []
+    world = FakeWorld(0, 1)
+    monkeypatch.setattr(world, "rendezvous", lambda: log.append("ranks meet"))
+    monkeypatch.setattr(
+        tf.test.experimental, "sync_devices", lambda: log.append("devices are done")
+    )
+    own = a_session(world, tmp_path)
+    own.telemetry = LoggedTelemetry(log)  # type: ignore[assignment]
+    block = next(one for one in own.plan if one.phase == "train_step")
+    phase = Phase(
+        "train_step",
+        run=lambda: log.append("step"),
+        images_per_step=4,
+        allreduces_per_step=0,
+        prepare=lambda: log.append("prepared"),
+    )
+    own.pulse.enter_block(0, block.in_words)
+    record = session._timed(own, phase, block)
+    assert log[:4] == ["prepared", "devices are done", "telemetry", "ranks meet"]
+    assert log[4:7] == ["devices are done", "step", "devices are done"]
+    assert log[-2:] == ["telemetry", "ranks meet"]
+    assert len(record["duration_ns"]) == block.steps == log.count("step")

@@ -215,43 +215,74 @@ def test_earlier_runs_are_joined_and_judged_anew(
     assert text.count("pytorch: not installed") == 2
 
 
+def a_section(how: str, held: int, *groups: dict[str, float]) -> dict[str, Any]:
+    """The parts of a section's document that are joined; by group, what each phase took."""
+    names = {name.split(" ", 1)[0] for group in groups for name in group}
+    return {
+        "how": how,
+        "absent": {},
+        "failed": [],
+        "facts": dict.fromkeys(names, how),
+        "steps_per_round": dict.fromkeys(names, how),
+        "peak_rss_bytes": dict.fromkeys(names, held),
+        "round_medians_s": [{name: [s] * 6 for name, s in group.items()} for group in groups],
+    }
+
+
 def test_contenders_of_two_runs_are_joined_into_one_section(contenders: Any) -> None:
     """What both have counts as the later run has it; distbench stays beside each in its own rounds."""
-
-    def section(how: str, absent: dict[str, str], *groups: dict[str, float]) -> dict[str, Any]:
-        names = {name.split(" ", 1)[0] for group in groups for name in group}
-        return {
-            "how": how,
-            "absent": absent,
-            "failed": [],
-            "round_medians_s": [{name: [s] * 6 for name, s in group.items()} for group in groups],
-            **{field: dict.fromkeys(names, how) for field in contenders.joined._BY_CONTENDER},
-        }
-
-    first = section(
+    first = a_section(
         "first",
-        {"pytorch": "not installed"},
-        {"distbench forward": 1.0, "keras forward": 2.0, "mpi memory_copy": 3.0},
+        7,
+        {"distbench forward": 1.0, "keras forward": 2.0, "peak matrix_product_8": 3.0},
         {"distbench forward": 1.1, "distbench_library forward": 1.5},
     )
-    second = section(
+    second = a_section(
         "second",
-        {"peak": "failed"},
-        {"distbench forward": 4.0, "pytorch forward": 5.0},
+        5,
+        {"distbench forward": 4.0, "pytorch forward": 5.0, "peak matrix_product_8": 3.1},
         {"distbench forward": 4.1, "distbench_library forward": 6.0},
     )
     found = contenders.joined.joined(first, second)
     assert [
         {name: times[0] for name, times in one.items()} for one in found["round_medians_s"]
     ] == [
-        {"distbench forward": 1.0, "keras forward": 2.0, "mpi memory_copy": 3.0},
-        {"distbench forward": 4.0, "pytorch forward": 5.0},
+        {"distbench forward": 1.0, "keras forward": 2.0, "peak matrix_product_8": 3.0},
+        {"distbench forward": 4.0, "pytorch forward": 5.0, "peak matrix_product_8": 3.1},
         {"distbench forward": 4.1, "distbench_library forward": 6.0},
     ]
     assert found["facts"]["keras"] == "first"
     assert found["facts"]["distbench_library"] == "second"
-    assert found["absent"] == {"peak": "failed"}
+    assert found["facts"]["distbench"] == "second"
+    assert found["facts"]["distbench in an earlier run"] == "first"  # which chose for itself
+    assert found["peak_rss_bytes"]["distbench"] == 7
+    assert found["peak_rss_bytes"]["distbench_library"] == 5
     assert found["how"] == "first; and in another run second"
+
+
+def test_what_a_later_run_has_measured_all_anew_leaves_nothing_of_the_earlier_one(
+    contenders: Any,
+) -> None:
+    first = a_section("one", 7, {"distbench forward": 1.0, "keras forward": 2.0})
+    second = a_section("one", 5, {"distbench forward": 4.0, "keras forward": 5.0})
+    found = contenders.joined.joined(first, second)
+    assert found["round_medians_s"] == second["round_medians_s"]
+    assert set(found["facts"]) == {"distbench", "keras"}
+    assert found["how"] == "one"
+
+
+def test_what_failed_in_one_run_and_was_measured_in_another_is_no_failure(contenders: Any) -> None:
+    forward = {"distbench forward": 1.0}
+    first = a_section("first", 7, {**forward, "keras forward": 2.0})
+    first["absent"] = {"pytorch": "not installed", "mpi": "one rank reduces nothing"}
+    mended = {"reason": "ended", "contenders": ["distbench", "pytorch"]}
+    other = {"reason": "ended", "contenders": ["distbench", "distbench_library"]}
+    first["failed"] = [mended, other]
+    second = a_section("second", 5, {**forward, "pytorch forward": 2.0})
+    second["failed"] = [other]
+    found = contenders.joined.joined(first, second)
+    assert found["failed"] == [other]
+    assert found["absent"] == {"mpi": "one rank reduces nothing"}
 
 
 # Memory

@@ -42,6 +42,12 @@ def test_the_rank_that_is_behind_holds_the_others_up() -> None:
     )
 
 
+def test_a_rank_that_does_not_get_ready_for_a_block_is_behind_those_that_wait_for_it() -> None:
+    """It may hang in TensorFlow, which looks like waiting."""
+    ready, unready = heard(Place(3, 0, 1)), heard(Place(3, 0, 0), code="ops.py:1 in call")
+    assert stall({0: ready, 1: unready, 2: ready}).ranks == (1,)
+
+
 def test_of_ranks_that_came_as_far_the_one_that_does_not_wait_is_named() -> None:
     cause = stall({0: heard(), 1: heard(), 2: heard(waits=False, code="device.py:3 in g")})
     assert cause.ranks == (2,)

@@ -7,34 +7,54 @@ from typing import Any
 
 from contenders.comparison import OURS
 
-_BY_CONTENDER = ("facts", "steps_per_round", "peak_rss_bytes")
+EARLIER = f"{OURS} in an earlier run"
+_PEAK = "peak"  # what the shares of the contenders beside it are shares of
 Group = Mapping[str, Sequence[float]]  # the medians of each round, by 'CONTENDER PHASE'
+Document = Mapping[str, Any]
 
 
-def joined(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """The documents of two sections with one label as one document.
+def joined(earlier: Document, later: Document) -> dict[str, Any]:
+    """The documents of two sections with one label and one controller as one document.
 
     Each run measured distbench beside its own contenders, so that its groups stay as they are, but for
-    the contenders that the later run has measured anew.
+    the contenders that the later run has measured anew. A matrix product stays with its group.
     """
-    anew = {name for group in later["round_medians_s"] for name in _contenders(group)}
-    kept = [_without(group, anew - {OURS}) for group in earlier["round_medians_s"]]
-    groups = [*(group for group in kept if _contenders(group) - {OURS}), *later["round_medians_s"]]
-    measured = {name for group in groups for name in _contenders(group)}
+    anew = _contenders(later["round_medians_s"]) - {OURS, _PEAK}
+    kept = [_without(group, anew) for group in earlier["round_medians_s"]]
+    kept = [group for group in kept if _contenders([group]) - {OURS, _PEAK}]
+    groups = [*kept, *later["round_medians_s"]]
+    measured = _contenders(groups)
     absent = {**earlier["absent"], **later["absent"]}
-    hows = dict.fromkeys([earlier["how"], later["how"]])
+    failed = [one for one in earlier["failed"] if not set(one["contenders"]) <= measured]
     return {
         **later,
-        **{name: {**earlier[name], **later[name]} for name in _BY_CONTENDER},
+        "facts": _facts(earlier["facts"], later["facts"], is_kept=bool(kept)),
+        "steps_per_round": {**earlier["steps_per_round"], **later["steps_per_round"]},
+        "peak_rss_bytes": _most(earlier["peak_rss_bytes"], later["peak_rss_bytes"]),
         "round_medians_s": groups,
         "absent": {name: reason for name, reason in absent.items() if name not in measured},
-        "failed": [*earlier["failed"], *later["failed"]],
-        "how": "; and in another run ".join(hows),
+        "failed": [*failed, *(one for one in later["failed"] if one not in failed)],
+        "how": "; and in another run ".join(dict.fromkeys([earlier["how"], later["how"]])),
     }
 
 
-def _contenders(group: Group) -> set[str]:
-    return {name.split(" ", 1)[0] for name in group}
+def _facts(earlier: Document, later: Document, is_kept: bool) -> dict[str, Any]:
+    """By contender; of distbench those of both runs, since it may have chosen otherwise in each."""
+    found = {**earlier, **later}
+    if is_kept and OURS in earlier and OURS in later and earlier[OURS] != later[OURS]:
+        found[EARLIER] = earlier[OURS]
+    return found
+
+
+def _most(earlier: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int]:
+    most = {**earlier, **later}
+    if OURS in earlier:
+        most[OURS] = max(earlier[OURS], most[OURS])
+    return most
+
+
+def _contenders(groups: Sequence[Group]) -> set[str]:
+    return {name.split(" ", 1)[0] for group in groups for name in group}
 
 
 def _without(group: Group, names: set[str]) -> dict[str, Sequence[float]]:

@@ -123,6 +123,7 @@ class PhaseLadder:
         import tensorflow as tf
 
         replica, scale = self._replica, self._reducer.scale(reduction)
+        slots = replica.slots  # made here, outside of the traced function
 
         def prepare() -> None:
             carried = ("gradients", self._batch_size, scale)
@@ -133,8 +134,8 @@ class PhaseLadder:
 
         def allreduce() -> Any:
             if reduction.ranks == 1:
-                return [tf.identity(gradient) for gradient in replica.slots]
-            carried = [gradient.read_value() for gradient in replica.slots]
+                return [tf.identity(gradient) for gradient in slots]
+            carried = [gradient.read_value() for gradient in slots]
             return self._reducer.reduced(carried, "allreduce", reduction)
 
         function = _traced(allreduce, self._jit(True))

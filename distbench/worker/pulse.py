@@ -22,7 +22,8 @@ class Place(NamedTuple):
     """How far a rank has come; places of two ranks can be compared.
 
     `block` counts the blocks of the plan, SET_UP before the first. `part` tells whether the rank is
-    before, in or after the block's steps; `step` how many of them it has done.
+    before, in or after the block's steps; `step` how many of them it has done, or before them whether the
+    rank is ready (1) or not yet (0).
     """
 
     block: int
@@ -68,11 +69,15 @@ class Pulse:
             self.stages.append((stage, self.clock_s()))
 
     def enter_block(self, index: int, stage: str) -> None:
-        """The rank goes to meet the others before block `index` of the plan."""
+        """The rank gets ready to meet the others before block `index` of the plan."""
         if self.place.block == SET_UP:
             self.stages.append((WARM_UP, self.clock_s()))
         self.is_timing = True
         self._move(stage, Place(index, BEFORE_BLOCK, 0))
+
+    def meet(self) -> None:
+        """What this rank must do before the block is done; it waits for the others to begin."""
+        self._move(self.stage, Place(self.place.block, BEFORE_BLOCK, 1))
 
     def warm_up_is_done(self, steps_left: int) -> None:
         """From now on a step's usual time is known, and how many of them are to come."""

@@ -199,8 +199,8 @@ def _run_block(session: Session, phase: Phase | None, block: PlannedBlock) -> No
 def _timed(session: Session, phase: Phase, block: PlannedBlock) -> dict[str, Any]:
     import tensorflow as tf
 
-    before = session.telemetry.read()
     pulse, progress = session.pulse, session.progress
+    synchronise = tf.test.experimental.sync_devices
 
     def after_step(index: int, duration_ns: int) -> None:
         pulse.step_done(index, duration_ns)
@@ -209,11 +209,12 @@ def _timed(session: Session, phase: Phase, block: PlannedBlock) -> dict[str, Any
 
     step = session.saboteur.around(phase.name, phase.run)
     phase.prepare()
+    synchronise()  # no device may still be at work when the ranks meet, or take energy for it after
+    before = session.telemetry.read()
+    pulse.meet()
     session.world.rendezvous()
     pulse.begin_steps()
-    times = time_block(
-        step, tf.test.experimental.sync_devices, session.clock_ns, block.steps, after_step
-    )
+    times = time_block(step, synchronise, session.clock_ns, block.steps, after_step)
     after = session.telemetry.read() if before else None
     pulse.end_steps()
     session.world.rendezvous()
@@ -227,6 +228,7 @@ def _timed(session: Session, phase: Phase, block: PlannedBlock) -> dict[str, Any
 
 
 def _waited(session: Session) -> dict[str, int]:
+    session.pulse.meet()
     session.world.rendezvous()
     session.pulse.end_steps()  # this rank has none, and so holds nobody up
     wall_ns, cpu_ns = CLOCK(), CPU_CLOCK()
