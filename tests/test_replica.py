@@ -36,6 +36,25 @@ def test_slots_tell_what_they_hold_only_once_all_is_there() -> None:
     assert not any(slot.numpy().any() for slot in replica.slots)
 
 
+def address(variable: tf.Variable) -> int:
+    """Where its numbers lie; the tensor that shares them is dropped again."""
+    values = np.asarray(memoryview(variable.read_value()))
+    return int(values.__array_interface__["data"][0])
+
+
+def test_slots_stay_where_they_are_in_memory() -> None:
+    """Else they wander through TensorFlow's pool, which then lies in pieces."""
+    _, replica, phases = lone_phases(["allreduce", "train_step"])
+    before = [address(slot) for slot in replica.slots]
+    for _ in range(3):
+        phases["allreduce"].prepare()
+        assert replica.slots[0].numpy().any()
+        phases["allreduce"].run()
+        phases["train_step"].prepare()
+        phases["train_step"].run()
+        assert [address(slot) for slot in replica.slots] == before
+
+
 def test_nothing_is_made_that_no_phase_needs() -> None:
     _, replica, phases = lone_phases(["forward", "forward_backward"])
     phases["forward_backward"].run()
