@@ -181,14 +181,17 @@ class PhaseLadder:
 
         def train_step(keep_prob: Any, *fed: Any) -> Any:
             gradients = self._reduced_gradients(reduction, keep_prob, *fed)
-            for parameter, momentum, gradient in zip(parameters, momenta, gradients):
-                tf.raw_ops.ResourceApplyMomentum(
-                    var=parameter.handle,
-                    accum=momentum.handle,
-                    lr=LEARNING_RATE,
-                    grad=gradient,
-                    momentum=MOMENTUM,
-                )
+            for index, (parameter, momentum) in enumerate(zip(parameters, momenta)):
+                # The backward pass reads a kernel until the layer before has its gradients. TensorFlow
+                # would copy a weight that is updated earlier: 411 MB of VGG's largest.
+                with tf.control_dependencies(_gradients_before(gradients, index)):
+                    tf.raw_ops.ResourceApplyMomentum(
+                        var=parameter.handle,
+                        accum=momentum.handle,
+                        lr=LEARNING_RATE,
+                        grad=gradients[index],
+                        momentum=MOMENTUM,
+                    )
             return gradients
 
         return self._gradient_phase(
@@ -289,6 +292,12 @@ class PhaseLadder:
             return function
         images = self._network.images
         return lambda *given: function(*given, tf.constant(images))
+
+
+def _gradients_before(gradients: Sequence[Any], index: int) -> list[Any]:
+    """Of the layer before that of parameter `index`; each layer has a kernel and a bias."""
+    first = index - index % 2
+    return list(gradients[max(0, first - 2) : first])
 
 
 def _traced(function: Callable[..., Any], jit_compile: bool | None, *specs: Any) -> Any:
