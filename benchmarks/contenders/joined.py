@@ -54,8 +54,13 @@ def _most(earlier: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int
 
 
 def _contenders(groups: Sequence[Group]) -> set[str]:
-    return {name.split(" ", 1)[0] for group in groups for name in group}
+    return {_contender(name) for group in groups for name in group}
 
 
 def _without(group: Group, names: set[str]) -> dict[str, Sequence[float]]:
-    return {name: times for name, times in group.items() if name.split(" ", 1)[0] not in names}
+    return {name: times for name, times in group.items() if _contender(name) not in names}
+
+
+def _contender(name: str) -> str:
+    """Of 'CONTENDER PHASE'."""
+    return name.split(" ", 1)[0]

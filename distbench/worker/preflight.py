@@ -324,10 +324,10 @@ def prove_after_timing(
     """The checks after a group's last block: its gradients are finite, and equal across its ranks."""
     reduced = [name for name in REDUCED_PHASES if name in names]
     if reduced:
-        phase = phases.get(reduced[0])
+        phase, gradients = phases.get(reduced[0]), []
         if phase is not None:
             phase.prepare()
-        gradients = as_list(phase.run()) if phase is not None else []
+            gradients = as_list(phase.run())
         digest = prove_reduced(reduced[0], gradients, shapes, members)
         return {"reduced_gradients_digest": digest}
     if "forward_backward" in names:

@@ -75,6 +75,5 @@ def _overwrite(variable: tf.Variable, value: Any) -> None:
 
 def _clear(variable: tf.Variable) -> None:
     """Puts zero there; a NaN or an infinity becomes a NaN, and so is not lost."""
-    variable.assign_sub(
-        variable * 1.0
-    )  # of a copy: the difference must not be read while it changes
+    # The product is a copy: a tensor that shares the variable's memory would make TensorFlow move it.
+    variable.assign_sub(variable * 1.0)
